@@ -1,0 +1,31 @@
+"""Sparse operators for 3D networks, registered with `torch.library` under `torch.ops.pc3d`.
+
+Each folder is one op. Its `op.py` holds the reference in plain PyTorch, which is the specification
+and runs on any device, the fake kernel, and the gradient. README.md lists formulas and shapes.
+"""
+
+from cuda_ops.devoxelize.op import devoxelize, trilinear
+from cuda_ops.info import OpInfo, info
+from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
+from cuda_ops.neighbor_table.op import down_table, lookup, neighbor_table
+from cuda_ops.sparse_conv.op import sparse_conv
+from cuda_ops.voxelize.op import voxel_first, voxel_mean, voxel_random, voxelize
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_COORDINATE",
+    "OpInfo",
+    "devoxelize",
+    "down_table",
+    "info",
+    "lookup",
+    "morton_decode",
+    "morton_encode",
+    "neighbor_table",
+    "sparse_conv",
+    "trilinear",
+    "voxel_first",
+    "voxel_mean",
+    "voxel_random",
+    "voxelize",
+]

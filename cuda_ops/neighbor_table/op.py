@@ -1,0 +1,124 @@
+"""Neighbour tables: which voxel lies at each offset of a kernel, and 2x2x2 down-sampling.
+
+A table is int32 [K, M]: for every tap and every output row the input row, or -1 where no voxel is.
+All functions take keys of `morton_encode`, ascending and unique.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cuda_ops.library import define
+from cuda_ops.morton.op import encode_axis, encode_cloud, encode_unchecked, reference_decode
+
+
+def reference_lookup(keys: Tensor, queries: Tensor) -> Tensor:
+    if keys.numel() == 0:
+        return torch.full_like(queries, -1, dtype=torch.int32)
+    row = torch.searchsorted(keys, queries, out_int32=True).clamp_(max=keys.numel() - 1)
+    return torch.where(keys[row] == queries, row, -1)
+
+
+_lookup = define(
+    "lookup(Tensor keys, Tensor queries) -> Tensor",
+    reference_lookup,
+    lambda keys, queries: torch.empty_like(queries, dtype=torch.int32),
+)
+
+
+def lookup(keys: Tensor, queries: Tensor) -> Tensor:
+    """The row of each query in a set of keys.
+
+    Args:
+        keys: [N] int64, ascending, unique.
+        queries: int64 of any shape.
+
+    Returns:
+        int32 of the shape of `queries`: the row in `keys`, or -1.
+    """
+    result: Tensor = _lookup(keys, queries)
+    return result
+
+
+def reference_neighbor_table(keys: Tensor, offsets: Tensor) -> Tensor:
+    batch, *axes = reference_decode(keys).unbind(1)
+    cloud = encode_cloud(batch)
+    table = keys.new_empty((offsets.shape[0], keys.shape[0]), dtype=torch.int32)
+    shifted: dict[tuple[int, int], Tensor] = {}  # a 3x3x3 kernel has 27 taps but 3 shifts per axis
+    for tap, offset in enumerate(offsets.tolist()):
+        query = cloud
+        for place in enumerate(offset):
+            if place not in shifted:
+                axis, shift = place
+                shifted[place] = encode_axis(axes[axis] + shift, axis)
+            query = query | shifted[place]
+        table[tap] = reference_lookup(keys, query)
+    return table
+
+
+_neighbor_table = define(
+    "neighbor_table(Tensor keys, Tensor offsets) -> Tensor",
+    reference_neighbor_table,
+    lambda keys, offsets: keys.new_empty((offsets.shape[0], keys.shape[0]), dtype=torch.int32),
+)
+
+
+def neighbor_table(keys: Tensor, offsets: Tensor) -> Tensor:
+    """The neighbours of every voxel within its own set (submanifold kernels).
+
+    Args:
+        keys: [N] int64, ascending, unique.
+        offsets: [K, 3] int32, in voxels of this set, each component within +-1023.
+
+    Returns:
+        [K, N] int32: `table[k, n]` is the row of the voxel at `indices[n] + offsets[k]` in the same
+        cloud, or -1.
+    """
+    result: Tensor = _neighbor_table(keys, offsets)
+    return result
+
+
+def reference_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    indices = reference_decode(keys)
+    parent_indices = torch.cat([indices[:, :1], indices[:, 1:] >> 1], dim=1)  # >> is floor, not trunc
+    parents, parent = torch.unique_consecutive(encode_unchecked(parent_indices), return_inverse=True)
+    tap = keys & 7
+    row = torch.arange(keys.shape[0], dtype=torch.int32, device=keys.device)
+    down = row.new_full((8, parents.shape[0]), -1)
+    down[tap, parent] = row
+    up = row.new_full((8, keys.shape[0]), -1)
+    up[tap, row] = parent.to(torch.int32)
+    return parents, down, up
+
+
+def fake_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    num_coarse = torch.library.get_ctx().new_dynamic_size()
+    return (
+        keys.new_empty(num_coarse),
+        keys.new_empty((8, num_coarse), dtype=torch.int32),
+        keys.new_empty((8, keys.shape[0]), dtype=torch.int32),
+    )
+
+
+_down_table = define(
+    "down_table(Tensor keys) -> (Tensor, Tensor, Tensor)", reference_down_table, fake_down_table
+)
+
+
+def down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The set of half the resolution, and the maps of the 2x2x2 kernel with stride 2.
+
+    Morton order makes this a scan: the children of a voxel are consecutive, and the parents come
+    out in key order.
+
+    Args:
+        keys: [N] int64, ascending, unique.
+
+    Returns:
+        coarse_keys [M] int64, ascending, of `floor(indices / 2)`; down [8, M] int32, the fine row
+        at each tap of each coarse voxel, or -1; up [8, N] int32, the coarse row of each fine voxel
+        at its tap, -1 at the other seven.
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _down_table(keys)
+    return result

@@ -1,0 +1,92 @@
+"""Sparse convolution over a neighbour table: submanifold, down and up are one formula.
+
+    y[m] = sum over taps k with table[k, m] >= 0 of  x[table[k, m]] @ weight[k]
+
+The input gradient is the same convolution through the transposed table with the transposed weight:
+a gather, so there are no atomics. Source: Choy et al. 2019 (arXiv 1904.08755), eq. 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from cuda_ops.library import define, differentiable
+
+
+def reference_sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:
+    y = x.new_zeros((table.shape[1], weight.shape[2]))
+    for tap, rows in enumerate(table):
+        out = (rows >= 0).nonzero().squeeze(1)
+        # Each output row occurs at most once per tap, so the order of this sum is fixed.
+        y.index_add_(0, out, x.index_select(0, rows.index_select(0, out)) @ weight[tap])
+    return y
+
+
+def reference_weight_grad(x: Tensor, grad: Tensor, table: Tensor) -> Tensor:
+    weight_grad = x.new_empty((table.shape[0], x.shape[1], grad.shape[1]))
+    for tap, rows in enumerate(table):
+        out = (rows >= 0).nonzero().squeeze(1)
+        inputs = x.index_select(0, rows.index_select(0, out))
+        weight_grad[tap] = inputs.T @ grad.index_select(0, out)
+    return weight_grad
+
+
+_sparse_conv = define(
+    "sparse_conv(Tensor x, Tensor weight, Tensor table, Tensor table_t) -> Tensor",
+    reference_sparse_conv,
+    lambda x, weight, table, table_t: x.new_empty((table.shape[1], weight.shape[2])),
+)
+_weight_grad = define(
+    "sparse_conv_weight_grad(Tensor x, Tensor grad, Tensor table) -> Tensor",
+    reference_weight_grad,
+    lambda x, grad, table: x.new_empty((table.shape[0], x.shape[1], grad.shape[1])),
+)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    x, weight, table, table_t = ctx.saved_tensors
+    grad = grad.contiguous()
+    need_x, need_weight, *_ = ctx.needs_input_grad
+    x_grad = _sparse_conv(grad, weight.transpose(1, 2), table_t, table) if need_x else None
+    weight_grad = _weight_grad(x, grad, table) if need_weight else None
+    return x_grad, weight_grad, None, None
+
+
+differentiable("sparse_conv", _backward, _save)
+
+
+def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:
+    """Convolve sparse features. Differentiable in `x` and `weight`; deterministic.
+
+    Args:
+        x: [N, C_in] float32 or float64, features of the input set.
+        weight: [K, C_in, C_out], the dtype of `x`.
+        table: [K, M] int32, the input row at each tap of each output row, or -1.
+        table_t: [K, N] int32, the transpose of `table`: the output row that input row n feeds
+            through each tap, or -1.
+
+    Returns:
+        [M, C_out], the dtype of `x`; rows without any neighbour are 0.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
+    if weight.ndim != 3 or x.ndim != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"x must be [N, C_in] and weight [K, C_in, C_out]; got {tuple(x.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    if table.shape[0] != weight.shape[0] or table_t.shape != (weight.shape[0], x.shape[0]):
+        raise ValueError(
+            f"for {weight.shape[0]} taps and {x.shape[0]} input rows, table must be "
+            f"[{weight.shape[0]}, M] and table_t [{weight.shape[0]}, {x.shape[0]}]; got "
+            f"{tuple(table.shape)} and {tuple(table_t.shape)}"
+        )
+    result: Tensor = _sparse_conv(x, weight, table, table_t)
+    return result
