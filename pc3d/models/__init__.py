@@ -1,0 +1,6 @@
+"""Whole networks, from a `Batch` to a `SegmentationOutput`."""
+
+from pc3d.models.api import SegmentationModel, SegmentationOutput
+from pc3d.models.minkunet import MinkUNet
+
+__all__ = ["MinkUNet", "SegmentationModel", "SegmentationOutput"]

@@ -1,0 +1,36 @@
+"""What every network takes and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from pc3d.sparse import Batch
+
+
+@dataclass(frozen=True)
+class SegmentationOutput:
+    """Scores of a batch.
+
+    Attributes:
+        logits: [N, num_classes] per voxel or [P, num_classes] per point.
+        support: where the logits stand: `"voxel"` (rows of `batch.voxels`) or `"point"` (rows of
+            `batch.points`).
+        aux_losses: further scalar losses by name, added to the task's loss as they are.
+    """
+
+    logits: Tensor
+    support: Literal["voxel", "point"] = "voxel"
+    aux_losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def at_points(self, batch: Batch) -> Tensor:
+        """[P, num_classes], the scores of every point in input order."""
+        return self.logits[batch.point2voxel] if self.support == "voxel" else self.logits
+
+
+class SegmentationModel(Protocol):
+    """A network: keyword-only constructor with typed parameters, and this call."""
+
+    def __call__(self, batch: Batch) -> SegmentationOutput: ...

@@ -1,0 +1,54 @@
+"""MinkUNet: the sparse residual U-Net of Choy et al. 2019 (arXiv 1904.08755), and its SPVNAS sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from pc3d.models.api import SegmentationOutput
+from pc3d.models.unet import UNet
+from pc3d.nn import ConvBlock, SubmanifoldConv3d
+from pc3d.sparse import Batch
+
+
+class MinkUNet(nn.Module):
+    """A sparse residual U-Net with one linear head; `conf/model/minkunet*.yaml` are its sizes.
+
+    Args:
+        in_channels: channels of the voxel features.
+        num_classes: classes to score.
+        widths: 8 stage widths, encoder then decoder.
+        depths: 8 block counts.
+        stem_channels: width of the stem.
+        stem_depth: convolutions in the stem: 1 (Choy et al.) or 2 (SPVNAS).
+        stem_kernel_size: 3 or 5.
+        expand_down: down convolutions widen (CodedVTR) instead of the first block (Choy et al.).
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stem_channels: int = 32,
+        stem_depth: int = 1,
+        stem_kernel_size: int = 3,
+        expand_down: bool = False,
+    ) -> None:
+        super().__init__()
+        stem_widths = [in_channels] + [stem_channels] * (stem_depth - 1)
+        stem = nn.Sequential(
+            *(
+                ConvBlock(SubmanifoldConv3d(width, stem_channels, stem_kernel_size), stem_channels)
+                for width in stem_widths
+            )
+        )
+        self.backbone = UNet(stem, stem_channels, widths, depths, expand_down=expand_down)
+        self.head = nn.Linear(self.backbone.out_channels, num_classes)
+
+    def forward(self, batch: Batch) -> SegmentationOutput:
+        """Logits [N, num_classes] at the voxels of the batch."""
+        return SegmentationOutput(self.head(self.backbone(batch.voxels).feats))

@@ -1,0 +1,83 @@
+"""The one U-Net wiring: stem, four times down, four times up with skips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from pc3d.nn import BasicBlock, ConvBlock, DownConv3d, UpConv3d
+from pc3d.sparse import SparseTensor
+
+BlockFactory = Callable[[int, int], nn.Module]
+"""`block(in_channels, out_channels)` makes one block of a stage."""
+
+
+class UNet(nn.Module):
+    """A U-Net of n stages down and n stages up over any stem and any block.
+
+    An encoder stage is a 2x2x2 convolution with stride 2 and `depths[i]` blocks; a decoder stage is
+    the transposed convolution, concatenation of the skip, and its blocks.
+
+    Args:
+        stem: module from the input to `stem_channels` at stride 1.
+        stem_channels: its output channels.
+        widths: 2n output channels: n encoder stages, then n decoder stages.
+        depths: 2n block counts, in the same order.
+        block: makes one block.
+        expand_down: the down convolution already has the stage's width (as in CodedVTR); otherwise
+            it keeps its input's and the first block widens (as in Choy et al.).
+
+    Raises:
+        ValueError: `widths` and `depths` do not have the same even length.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stem_channels: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        block: BlockFactory = BasicBlock,
+        expand_down: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(depths) or len(widths) % 2 or not widths:
+            raise ValueError(
+                "widths and depths need one entry per stage, encoder then decoder; got "
+                f"{len(widths)} and {len(depths)}"
+            )
+        num_stages = len(widths) // 2
+        self.stem = stem
+        self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
+        self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
+        channels = stem_channels
+        skips = []
+        for width, depth in zip(widths[:num_stages], depths[:num_stages], strict=True):
+            skips.append(channels)
+            down_channels = width if expand_down else channels
+            self.down.append(ConvBlock(DownConv3d(channels, down_channels), down_channels))
+            self.encoder.append(stage(block, down_channels, width, depth))
+            channels = width
+        for width, depth in zip(widths[num_stages:], depths[num_stages:], strict=True):
+            self.up.append(ConvBlock(UpConv3d(channels, width), width))
+            self.decoder.append(stage(block, width + skips.pop(), width, depth))
+            channels = width
+        self.out_channels = channels
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        x = self.stem(x)
+        skips = []
+        for down, blocks in zip(self.down, self.encoder, strict=True):
+            skips.append(x)
+            x = blocks(down(x))
+        for up, blocks in zip(self.up, self.decoder, strict=True):
+            skip = skips.pop()
+            x = blocks(up(x, skip.coords).cat(skip))
+        return x
+
+
+def stage(block: BlockFactory, in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
+    """`depth` blocks in a row; the first one changes the width."""
+    widths = [in_channels] + [out_channels] * (depth - 1)
+    return nn.Sequential(*(block(width, out_channels) for width in widths))

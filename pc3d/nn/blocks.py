@@ -1,0 +1,56 @@
+"""Blocks of sparse networks: convolution + norm + ReLU, and the basic residual block."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.functional import relu
+
+from pc3d.nn.conv import PointwiseConv, SubmanifoldConv3d
+from pc3d.nn.norm import BatchNorm
+from pc3d.sparse import SparseTensor
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU.
+
+    Args:
+        conv: any convolution over `SparseTensor`; further arguments of `forward` go to it.
+        channels: its output channels.
+    """
+
+    def __init__(self, conv: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = BatchNorm(channels)
+
+    def forward(self, x: SparseTensor, *args: object) -> SparseTensor:
+        y: SparseTensor = self.norm(self.conv(x, *args))
+        return y.with_feats(relu(y.feats))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3x3 submanifold convolutions with a shortcut (He et al. 2016, expansion 1).
+
+    Args:
+        in_channels: C_in; where it differs from `out_channels` the shortcut is a 1x1x1 convolution
+            with batch norm.
+        out_channels: C_out.
+
+    Shape: [N, C_in] to [N, C_out].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvBlock(SubmanifoldConv3d(in_channels, out_channels), out_channels)
+        self.conv2 = nn.Sequential(
+            SubmanifoldConv3d(out_channels, out_channels), BatchNorm(out_channels)
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                PointwiseConv(in_channels, out_channels, bias=False), BatchNorm(out_channels)
+            )
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        y: SparseTensor = self.conv2(self.conv1(x)) + self.shortcut(x)
+        return y.with_feats(relu(y.feats))

@@ -1,0 +1,21 @@
+"""Sparse tensors: coordinate sets, kernel maps, and the convolution over them."""
+
+from pc3d.sparse.conv import conv
+from pc3d.sparse.coords import CoordSet
+from pc3d.sparse.kernel_map import KernelMap
+from pc3d.sparse.points import Batch, PointBatch
+from pc3d.sparse.pointvoxel import devoxelize
+from pc3d.sparse.relation import DOWN, KernelSpec
+from pc3d.sparse.tensor import SparseTensor
+
+__all__ = [
+    "DOWN",
+    "Batch",
+    "CoordSet",
+    "KernelMap",
+    "KernelSpec",
+    "PointBatch",
+    "SparseTensor",
+    "conv",
+    "devoxelize",
+]

@@ -1,0 +1,39 @@
+"""`KernelMap`: which input row meets which output row at each tap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class KernelMap:
+    """The pairs of one kernel between an input set of N and an output set of M voxels.
+
+    A missing neighbour is -1 in both tables until a kernel skips it. The map holds no reference to
+    its coordinate sets, so that dropping a set frees its memory at once.
+
+    Attributes:
+        table: [K, M] int32, the input row at each tap of each output row, or -1.
+        table_t: [K, N] int32, the output row that each input row feeds through each tap, or -1.
+    """
+
+    table: Tensor
+    table_t: Tensor = field(repr=False)
+
+    @property
+    def transposed(self) -> KernelMap:
+        """The map of the transposed convolution: inputs and outputs change places."""
+        return KernelMap(self.table_t, self.table)
+
+    @cached_property
+    def num_pairs(self) -> int:
+        """Input-output pairs over all taps: multiply by C_in * C_out for the exact MACs."""
+        return int((self.table >= 0).sum())
+
+    @property
+    def nbytes(self) -> int:
+        shared = self.table.data_ptr() == self.table_t.data_ptr()
+        return self.table.nbytes + (0 if shared else self.table_t.nbytes)
