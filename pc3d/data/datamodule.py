@@ -1,0 +1,154 @@
+"""`SegmentationDataModule`: from a reader to the batches of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+from torch.utils.data import DataLoader
+
+from pc3d.data.collate import collate
+from pc3d.data.datasets.base import SceneDataset, SceneReader
+from pc3d.data.features import num_channels
+from pc3d.data.manifest import scene_sizes
+from pc3d.data.sample import VoxelSample
+from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
+from pc3d.data.spec import DatasetSpec
+from pc3d.data.transforms.base import Augmentation
+from pc3d.data.voxelize import Voxelize
+
+
+class SegmentationDataModule(pl.LightningDataModule):
+    """Batches of voxelized scenes for training, and single whole scenes for all else.
+
+    The trainer must be given `use_distributed_sampler=False`: scenes are shared out here.
+
+    Args:
+        reader: the data set.
+        voxel_size: metres.
+        features: names from `pc3d.data.features.FEATURES`.
+        augment: transforms of training and of evaluation.
+        max_voxels: voxels per training batch and process; larger scenes are cropped to it.
+        max_scenes: scenes per training batch and process.
+        num_workers: loader processes; 0 loads in the main process.
+        seed: of augmentation, cropping and the order of scenes.
+        cache_dir: where the sizes of scenes are kept.
+        prepare: called once per machine before anything is read; makes the data if it is missing.
+
+    Attributes:
+        test_split: the split of `test_dataloader`, `"test"` unless set otherwise.
+    """
+
+    def __init__(
+        self,
+        reader: SceneReader,
+        voxel_size: float,
+        features: Sequence[str],
+        augment: Augmentation,
+        max_voxels: int,
+        max_scenes: int,
+        num_workers: int,
+        seed: int,
+        cache_dir: str | Path,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reader = reader
+        self.voxelize = Voxelize(voxel_size=voxel_size, features=tuple(features))
+        self.augment = augment
+        self.max_voxels = max_voxels
+        self.max_scenes = max_scenes
+        self.num_workers = num_workers
+        self.seed = seed
+        self.cache_dir = Path(cache_dir)
+        self.prepare = prepare
+        self.test_split = "test"
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return self.reader.spec
+
+    @property
+    def in_channels(self) -> int:
+        return num_channels(self.voxelize.features)
+
+    @property
+    def num_classes(self) -> int:
+        return self.spec.num_classes
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint must know to label other files, as plain Python values."""
+        return {
+            "spec": {
+                "name": self.spec.name,
+                "class_names": list(self.spec.class_names),
+                "palette": [list(color) for color in self.spec.palette],
+                "raw_ids": list(self.spec.raw_ids),
+                "raw_to_class": dict(self.spec.raw_to_class),
+            },
+            "features": list(self.voxelize.features),
+            "voxel_size": self.voxelize.voxel_size,
+        }
+
+    def prepare_data(self) -> None:
+        if self.prepare is not None:
+            self.prepare()
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            self._train_sizes()  # fills the cache that the other processes read
+
+    def _train_sizes(self) -> list[int]:
+        sizes = scene_sizes(
+            self.reader, "train", self.voxelize.voxel_size, self.cache_dir, self.num_workers
+        )
+        return [size.num_voxels for size in sizes]
+
+    def train_dataloader(self) -> DataLoader[VoxelSample]:
+        rank, world_size = self._rank()
+        # With trainer.overfit_batches every epoch must see the same batches.
+        shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        batches = VoxelBudgetBatchSampler(
+            sizes=self._train_sizes(),
+            max_voxels=self.max_voxels,
+            max_scenes=self.max_scenes,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            shuffle=shuffle,
+        )
+        dataset = SceneDataset(
+            self.reader, "train", self.augment.train, self.voxelize, self.max_voxels, self.seed
+        )
+        return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
+
+    def eval_dataloader(self, split: str) -> DataLoader[VoxelSample]:
+        """Batches of one whole scene each: this process's share of a split."""
+        rank, world_size = self._rank()
+        dataset = SceneDataset(self.reader, split, self.augment.eval, self.voxelize, seed=self.seed)
+        sampler = ShardedEvalSampler(len(dataset), rank, world_size)
+        return DataLoader(dataset, batch_size=1, sampler=sampler, **self._loader_options())
+
+    def val_dataloader(self) -> DataLoader[VoxelSample]:
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[VoxelSample]:
+        return self.eval_dataloader(self.test_split)
+
+    def predict_dataloader(self) -> DataLoader[VoxelSample]:
+        return self.eval_dataloader("test")
+
+    def _rank(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader_options(self) -> dict[str, Any]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": on_gpu,
+            "collate_fn": collate,
+        }

@@ -1,0 +1,7 @@
+"""Readers of data sets, one file each, and the dataset of their scenes."""
+
+from pc3d.data.datasets.base import SampleKey, SceneDataset, SceneReader
+from pc3d.data.datasets.scannet import ScanNet
+from pc3d.data.datasets.semantickitti import SemanticKITTI
+
+__all__ = ["SampleKey", "ScanNet", "SceneDataset", "SceneReader", "SemanticKITTI"]

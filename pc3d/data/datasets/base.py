@@ -1,0 +1,176 @@
+"""`SceneReader`, what a data set is, and `SceneDataset`, which makes samples of its scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from pc3d.data.sample import PointSample, VoxelSample
+from pc3d.data.spec import DatasetSpec
+from pc3d.data.transforms.base import Transform
+from pc3d.data.voxelize import CropVoxels, Voxelize
+
+SPLITS = ("train", "val", "test")
+
+
+class SceneReader(Protocol):
+    """The files of one data set: no randomness, no torch, no state.
+
+    Attributes:
+        root: the folder of the data set. It need not exist before the first call.
+        spec: the label space.
+    """
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def spec(self) -> DatasetSpec: ...
+
+    def scenes(self, split: str) -> list[str]:
+        """Names of the scenes of `"train"`, `"val"` or `"test"`, in a fixed order.
+
+        Raises:
+            FileNotFoundError: the data set, or a scene that the split lists, is not there.
+        """
+        ...
+
+    def read(self, scene: str, split: str) -> PointSample:
+        """Read one scene. Labels may be absent in the test split, and only there.
+
+        Raises:
+            FileNotFoundError: no such scene, or no labels outside the test split.
+            ValueError: damaged files; the message names the file.
+        """
+        ...
+
+    def source_files(self, scene: str) -> list[Path]:
+        """The files that `read` takes a scene from."""
+        ...
+
+    def write_prediction(self, folder: Path, scene: str, classes: NDArray[np.int64]) -> None:
+        """Write one class per point ([P], in the order of the file) in the form of a submission."""
+        ...
+
+    def validate(self, folder: Path, split: str) -> int:
+        """Check a folder of written predictions; returns the number of files.
+
+        Raises:
+            ValueError: what is wrong with which file.
+        """
+        ...
+
+
+class SampleKey(NamedTuple):
+    """What a `SceneDataset` is asked for: a scene, as it looks in an epoch.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        scene_index: index of the scene in its split.
+    """
+
+    epoch: int
+    scene_index: int
+
+
+class SceneDataset(Dataset[VoxelSample]):
+    """The voxelized scenes of a split.
+
+    All randomness of an item is a function of (seed, epoch, scene_index): it depends neither on the
+    number of workers or processes, nor on the order of the requests, nor on what was interrupted.
+
+    Args:
+        reader: the data set.
+        split: `"train"`, `"val"` or `"test"`.
+        transforms: run in this order on the points.
+        voxelize: run after the transforms.
+        max_voxels: crop larger scenes to this number of voxels; None keeps scenes whole.
+        seed: non-negative.
+
+    Raises:
+        ValueError: the split has no scenes.
+        FileNotFoundError: the data set is not there.
+    """
+
+    def __init__(
+        self,
+        reader: SceneReader,
+        split: str,
+        transforms: Sequence[Transform],
+        voxelize: Voxelize,
+        max_voxels: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.reader = reader
+        self.split = split
+        self.transforms = tuple(transforms)
+        self.voxelize = voxelize
+        self.crop = None if max_voxels is None else CropVoxels(max_voxels=max_voxels)
+        self.seed = seed
+        self.scenes = tuple(reader.scenes(split))
+        if not self.scenes:
+            raise ValueError(f"{reader.root}: split {split!r} has no scenes")
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, key: SampleKey) -> VoxelSample:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        sample = self.reader.read(self.scenes[index], self.split)
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        voxels = self.voxelize(sample)
+        return voxels if self.crop is None else self.crop(voxels, rng)
+
+
+def check_split(split: str) -> None:
+    """Raise `ValueError` for a name that is not one of `SPLITS`."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+
+
+def check_finite(source: Path, name: str, values: NDArray[np.floating]) -> None:
+    """Raise `ValueError` naming `source` if `values` ([P] or [P, C]) are not all finite."""
+    finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if not finite.all():
+        raise ValueError(
+            f"{source}: {int((~finite).sum())} of {len(values)} points have a NaN or infinite "
+            f"{name}. Repair the file."
+        )
+
+
+def raw_predictions(
+    spec: DatasetSpec, scene: str, classes: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Ids for a submission; unlike `DatasetSpec.to_raw`, every class must be one.
+
+    Raises:
+        ValueError: a class outside `[0, num_classes)`, which would be written as another class.
+    """
+    wrong = (classes < 0) | (classes >= spec.num_classes)
+    if wrong.any():
+        raise ValueError(
+            f"scene {scene}: {int(wrong.sum())} of {len(classes)} predictions are not classes "
+            f"0..{spec.num_classes - 1} of {spec.name} (first: {int(classes[wrong][0])})"
+        )
+    return spec.to_raw(classes)
+
+
+def missing_data(
+    name: str, root: Path, found: str, download: str, layout: str
+) -> FileNotFoundError:
+    """The error of a data set that is not where it was looked for."""
+    return FileNotFoundError(
+        f"{name} was not found at {root.absolute()}: {found}.\n"
+        f"Download: {download}\n"
+        f"Expected layout:\n{layout}\n"
+        "Put it there, or say where it is: dataset.reader.root=..., paths.data_dir=..., or the "
+        "environment variable PC3D_DATA.\n"
+        "To try pc3d without any download: dataset=synthetic."
+    )

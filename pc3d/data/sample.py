@@ -1,0 +1,135 @@
+"""One scene in numpy: as points (`PointSample`) and as voxels (`VoxelSample`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PointSample:
+    """One scene of P points. Arrays are never modified in place; `with_` and `select` make new ones.
+
+    Attributes:
+        name: scene name, unique within its split (`"scene0000_00"`, `"00/000123"`).
+        xyz: [P, 3] float32, metres, relative to `origin`.
+        origin: [3] float64, metres: world position = `xyz + origin`.
+        row: [P] int64, the row of each point in its file.
+        color: [P, 3] float32 in 0..255, or None.
+        normal: [P, 3] float32 unit vectors, or None.
+        intensity: [P] float32, or None.
+        segment: [P] int64 classes, `IGNORE_INDEX` where unlabelled, or None.
+        instance: [P] int64, -1 where none, or None.
+    """
+
+    name: str
+    xyz: Float
+    origin: NDArray[np.float64]
+    row: Int
+    color: Float | None = None
+    normal: Float | None = None
+    intensity: Float | None = None
+    segment: Int | None = None
+    instance: Int | None = None
+
+    def __post_init__(self) -> None:
+        if self.xyz.ndim != 2 or self.xyz.shape[1] != 3:
+            raise ValueError(f"{self.name}: xyz must be [P, 3]; got {self.xyz.shape}")
+        for field in POINT_FIELDS:
+            array = getattr(self, field)
+            if array is not None and len(array) != len(self.xyz):
+                raise ValueError(
+                    f"{self.name}: {field} has {len(array)} rows but xyz has {len(self.xyz)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    def with_(self, **arrays: Any) -> PointSample:
+        """A copy with the given fields replaced."""
+        return replace(self, **arrays)
+
+    def select(self, index: NDArray[Any]) -> PointSample:
+        """The points at `index` ([Q] int or [P] bool), in that order, with all their fields."""
+        chosen = {name: getattr(self, name) for name in POINT_FIELDS}
+        return replace(self, **{k: a[index] for k, a in chosen.items() if a is not None})
+
+
+POINT_FIELDS = tuple(f.name for f in fields(PointSample) if f.name not in ("name", "origin"))
+"""The fields of `PointSample` that have one row per point."""
+
+
+def read_points(
+    name: str, source: str, xyz: NDArray[np.floating], **arrays: NDArray[Any] | None
+) -> PointSample:
+    """Make a sample of what a reader found in a file; the one place where coordinates are checked.
+
+    Args:
+        name: scene name.
+        source: the file, named in errors.
+        xyz: [P, 3] metres, any float type. float64 beyond 4 km of zero gets an integer `origin`,
+            since float32 has steps of 0.25 m at 4,000 km.
+        **arrays: further per-point fields of `PointSample`.
+
+    Raises:
+        ValueError: no points, NaN or infinite coordinates.
+    """
+    if len(xyz) == 0:
+        raise ValueError(f"{source}: the scene has no points")
+    bad = ~np.isfinite(xyz).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{source}: {int(bad.sum())} of {len(xyz)} points have NaN or infinite coordinates "
+            f"(first at row {int(bad.argmax())}). Remove them from the file."
+        )
+    origin = np.zeros(3)
+    if np.abs(xyz).max() > 4096.0:
+        origin = np.floor(xyz.min(axis=0)).astype(np.float64)
+    return PointSample(
+        name=name,
+        xyz=(xyz - origin).astype(np.float32),
+        origin=origin,
+        row=np.arange(len(xyz), dtype=np.int64),
+        **arrays,
+    )
+
+
+@dataclass(frozen=True)
+class VoxelSample:
+    """One scene after voxelization: P points, N voxels.
+
+    Attributes:
+        points: the points, in the order in which they came.
+        indices: [N, 3] int32 voxel coordinates (x, y, z), unique, in the row order of `CoordSet`.
+        feats: [N, C] float32, the mean of the features of the voxel's points.
+        segment: [N] int64, the majority label of the voxel's labelled points, or None.
+        point2voxel: [P] int64, the row in `indices` of every point's voxel.
+    """
+
+    points: PointSample
+    indices: NDArray[np.int32]
+    feats: Float
+    segment: Int | None
+    point2voxel: Int
+
+    @property
+    def num_voxels(self) -> int:
+        return len(self.indices)
+
+    def select(self, keep: NDArray[np.bool_]) -> VoxelSample:
+        """The voxels where `keep` ([N] bool) is set, with their points."""
+        new_row = np.cumsum(keep, dtype=np.int64) - 1
+        point_kept = keep[self.point2voxel]
+        return VoxelSample(
+            points=self.points.select(point_kept),
+            indices=self.indices[keep],
+            feats=self.feats[keep],
+            segment=None if self.segment is None else self.segment[keep],
+            point2voxel=new_row[self.point2voxel[point_kept]],
+        )

@@ -1,0 +1,1 @@
+"""Readers and writers of point cloud file formats."""

@@ -1,0 +1,129 @@
+"""SemanticKITTI scans, labels and submissions.
+
+A scan is named `<sequence>/<frame>`, e.g. `"08/000123"`. A sequence is a number, whose files lie
+in `sequences/<number>/`, or the path of any other folder with `velodyne/` and `labels/` in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.io.atomic import write_atomic
+from pc3d.io.submission import validate_submission
+
+_SCAN_CHANNELS = 4  # x, y, z, remission
+_INSTANCE_SHIFT = 16  # a label holds the class in its low and the instance in its high 16 bits
+
+
+class Labels(NamedTuple):
+    """The labels of one scan of P points.
+
+    Attributes:
+        semantic: [P] int64 raw ids, e.g. 40 for road, 252 for a moving car.
+        instance: [P] int64, 0 where none.
+    """
+
+    semantic: NDArray[np.int64]
+    instance: NDArray[np.int64]
+
+
+def sequence_folder(root: str | Path, sequence: str) -> Path:
+    """The folder of a sequence: `root/sequences/08` for `"08"`, `root/extra` for `"extra"`."""
+    return Path(root, "sequences", sequence) if sequence.isdigit() else Path(root, sequence)
+
+
+def scan_path(root: str | Path, scan: str) -> Path:
+    """The points of a scan."""
+    return _file(root, scan, "velodyne", ".bin")
+
+
+def label_path(root: str | Path, scan: str) -> Path:
+    """The labels of a scan."""
+    return _file(root, scan, "labels", ".label")
+
+
+def prediction_path(folder: str | Path, scan: str) -> Path:
+    """Where a submission keeps the predictions of a scan."""
+    return _file(folder, scan, "predictions", ".label")
+
+
+def _file(root: str | Path, scan: str, kind: str, suffix: str) -> Path:
+    sequence, _, frame = scan.rpartition("/")
+    return sequence_folder(root, sequence) / kind / f"{frame}{suffix}"
+
+
+def read_scan(path: str | Path) -> NDArray[np.float32]:
+    """[P, 4] float32: x, y, z in metres from the sensor, and the remission.
+
+    Raises:
+        ValueError: the size is no multiple of four float32 numbers.
+    """
+    values = np.fromfile(path, dtype="<f4")
+    num_bytes = Path(path).stat().st_size
+    if num_bytes % (4 * _SCAN_CHANNELS):
+        raise ValueError(
+            f"{path}: {num_bytes} bytes are not a whole number of points (16 bytes each: x, y, z, "
+            "remission as float32). Copy or download the file again."
+        )
+    return values.reshape(-1, _SCAN_CHANNELS).astype(np.float32, copy=False)
+
+
+def num_scan_points(path: str | Path) -> int:
+    """Number of points of a scan, from the size of its file."""
+    return Path(path).stat().st_size // (4 * _SCAN_CHANNELS)
+
+
+def read_labels(path: str | Path, num_points: int) -> Labels:
+    """Read the labels of a scan of `num_points` points.
+
+    Raises:
+        ValueError: another number of labels than points.
+    """
+    num_bytes = Path(path).stat().st_size
+    if num_bytes != 4 * num_points:
+        raise ValueError(
+            f"{path}: {num_bytes // 4} labels ({num_bytes} bytes), but the scan has {num_points} "
+            "points. Do the two files come from the same release?"
+        )
+    packed = np.fromfile(path, dtype="<u4").astype(np.int64)
+    return Labels(packed & ((1 << _INSTANCE_SHIFT) - 1), packed >> _INSTANCE_SHIFT)
+
+
+def write_labels(path: str | Path, semantic: NDArray[np.integer]) -> None:
+    """Write raw ids ([P], 0..65535) as a `.label` file without instances, atomically."""
+    write_atomic(path, np.asarray(semantic).astype("<u4").tobytes())
+
+
+def validate_predictions(
+    folder: str | Path, expected: Mapping[str, int], legal: Collection[int]
+) -> int:
+    """Check a folder of predictions as the benchmark's server does, before it is uploaded.
+
+    Args:
+        folder: holds `sequences/<number>/predictions/<frame>.label`.
+        expected: number of points of every scan.
+        legal: raw ids that a submission may use.
+
+    Returns:
+        Number of files.
+
+    Raises:
+        ValueError: missing or superfluous files, sizes that do not fit the scans, ids that are
+            not legal; the message lists them.
+    """
+
+    def problems_of(path: Path, num_points: int) -> list[str]:
+        num_bytes = path.stat().st_size
+        if num_bytes != 4 * num_points:
+            return [f"{num_bytes} bytes, expected 4 x {num_points} points = {4 * num_points}"]
+        present = np.unique(np.fromfile(path, dtype="<u4"))
+        illegal = [int(i) for i in present if int(i) not in legal]
+        return [f"ids {illegal[:8]} are not legal in a submission"] if illegal else []
+
+    paths = {prediction_path(folder, scan): num for scan, num in expected.items()}
+    return validate_submission(folder, "predictions/*.label", paths, problems_of)

@@ -1,0 +1,269 @@
+"""The data module with and without a trainer: shares, epochs, stages, resuming."""
+
+from __future__ import annotations
+
+import json
+
+import hydra.utils
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+
+from pc3d.data.datamodule import SegmentationDataModule
+from pc3d.data.datasets import SampleKey, ScanNet, SemanticKITTI
+from pc3d.data.transforms import CenterShift, ChromaticJitter, RandomRotate
+from pc3d.data.transforms.base import Augmentation
+
+
+@pytest.fixture
+def many_scenes(scannet_root, write_scannet_scene):
+    """Six more training scenes."""
+    for number in range(6):
+        scene = f"scene0010_{number:02d}"
+        labels = torch.randint(0, 41, (30 + 10 * number,)).numpy()
+        write_scannet_scene(scannet_root / "scans", scene, len(labels), labels, seed=number)
+    return scannet_root
+
+
+@pytest.fixture
+def make_datamodule(many_scenes, tmp_path):
+    def make(**options) -> SegmentationDataModule:
+        arguments = {
+            "reader": ScanNet(many_scenes),
+            "voxel_size": 0.25,
+            "features": ["color", "height"],
+            "augment": Augmentation(
+                train=(CenterShift(), RandomRotate(p=1.0), ChromaticJitter()), eval=(CenterShift(),)
+            ),
+            "max_voxels": 100,
+            "max_scenes": 3,
+            "num_workers": 0,
+            "seed": 5,
+            "cache_dir": tmp_path / "cache",
+        }
+        return SegmentationDataModule(**{**arguments, **options})
+
+    return make
+
+
+class Recorder(pl.LightningModule):
+    """Learns nothing; remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+        self.epochs: dict[int, list] = {}
+        self.evaluated: list[str] = []
+
+    def training_step(self, batch, batch_idx):
+        seen = (batch.points.names, batch.voxels.feats.sum().item())
+        self.epochs.setdefault(self.current_epoch, []).append(seen)
+        return self.layer(batch.voxels.feats).mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.evaluated += batch.points.names
+
+    test_step = validation_step
+
+    def predict_step(self, batch, batch_idx):
+        return batch.points.names
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def make_trainer(**options) -> pl.Trainer:
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "accelerator": "cpu",
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**{**quiet, **options})
+
+
+def test_facts_are_plain_values_about_the_labels(make_datamodule):
+    datamodule = make_datamodule()
+    facts = datamodule.facts()
+    assert datamodule.in_channels == 4
+    assert datamodule.num_classes == 20
+    assert json.loads(json.dumps(facts))["voxel_size"] == 0.25
+    assert facts["features"] == ["color", "height"]
+    assert facts["spec"]["raw_ids"][-1] == 39
+    assert facts["spec"]["raw_to_class"][39] == 19
+
+
+def test_every_epoch_has_all_scenes_and_its_own_randomness(make_datamodule):
+    """Fails if the trainer does not tell the batch sampler which epoch it is."""
+    module, datamodule = Recorder(), make_datamodule(num_workers=1)
+    make_trainer(max_epochs=3).fit(module, datamodule=datamodule)
+    scenes = sorted(datamodule.reader.scenes("train"))
+    assert len(scenes) == 8
+    for seen in module.epochs.values():
+        assert sorted(name for names, _ in seen for name in names) == scenes
+    orders = [[names for names, _ in module.epochs[epoch]] for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    assert len({len(order) for order in orders}) == 1
+    assert sorted(module.evaluated) == ["scene0011_00"] * 3
+
+
+def test_training_resumed_in_an_epoch_sees_that_epochs_batches(make_datamodule, tmp_path):
+    through = Recorder()
+    make_trainer(max_epochs=3).fit(through, datamodule=make_datamodule())
+    first, second = Recorder(), Recorder()
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(first, datamodule=make_datamodule())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    make_trainer(max_epochs=3).fit(
+        second, datamodule=make_datamodule(), ckpt_path=tmp_path / "last.ckpt"
+    )
+    assert {**first.epochs, **second.epochs} == through.epochs
+
+
+def test_overfitting_repeats_the_same_batches(make_datamodule):
+    module = Recorder()
+    make_trainer(max_epochs=3, overfit_batches=2).fit(module, datamodule=make_datamodule())
+    orders = [[names for names, _ in seen] for seen in module.epochs.values()]
+    assert orders[0] == orders[1] == orders[2]
+    assert len(orders[0]) == 2
+
+
+def test_test_and_predict_use_whole_scenes_of_the_test_split(make_datamodule):
+    module, datamodule = Recorder(), make_datamodule(max_voxels=10)
+    make_trainer().test(module, datamodule=datamodule, verbose=False)
+    assert module.evaluated == ["scene0707_00"]
+    predicted = make_trainer().predict(module, datamodule=datamodule)
+    assert predicted == [("scene0707_00",)]
+    (batch,) = list(datamodule.eval_dataloader("val"))
+    assert batch.points.num_points == 62
+    assert len(batch.voxels.coords) > 10
+    assert max(len(b.voxels.coords) for b in datamodule.train_dataloader()) == 10
+
+
+def test_evaluation_is_not_augmented(make_datamodule):
+    """World positions come back from xyz + origin, in the order of the file."""
+    datamodule = make_datamodule()
+    dataset = datamodule.eval_dataloader("val").dataset
+    first, second = (dataset[SampleKey(epoch, 0)] for epoch in (0, 1))
+    assert first.feats.tolist() == second.feats.tolist()
+    raw = datamodule.reader.read("scene0011_00", "val")
+    torch.testing.assert_close(
+        torch.from_numpy(first.points.xyz + first.points.origin).float(), torch.from_numpy(raw.xyz)
+    )
+    assert first.points.row.tolist() == list(range(62))
+
+
+class Part:
+    """What the data module asks a trainer for."""
+
+    overfit_batches = 0
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.global_rank, self.world_size = rank, world_size
+        self.strategy = pl.strategies.SingleDeviceStrategy(torch.device("cpu"))
+
+
+def test_processes_share_the_scenes(make_datamodule):
+    shares = []
+    for rank in range(2):
+        datamodule = make_datamodule()
+        datamodule.trainer = Part(rank, 2)
+        batches = list(datamodule.train_dataloader())
+        assert len(batches) == len(datamodule.train_dataloader())
+        shares.append([batch.points.names for batch in batches])
+    assert len(shares[0]) == len(shares[1])
+    names = [name for share in shares for batch in share for name in batch]
+    assert sorted(names) == sorted(datamodule.reader.scenes("train"))
+    evaluated = []
+    for rank in range(3):
+        datamodule.trainer = Part(rank, 3)
+        evaluated += [batch.points.names for batch in datamodule.eval_dataloader("train")]
+    assert sorted(evaluated) == [(name,) for name in sorted(names)]
+
+
+def test_prepare_runs_before_anything_is_read(make_datamodule, scannet_root, tmp_path):
+    """The reader may point at data that `prepare` makes."""
+    moved = tmp_path / "later"
+    calls = []
+
+    def prepare() -> None:
+        calls.append(1)
+        if not moved.exists():
+            scannet_root.rename(moved)
+
+    module = Recorder()
+    datamodule = make_datamodule(reader=ScanNet(moved), prepare=prepare)
+    make_trainer(max_epochs=1).fit(module, datamodule=datamodule)
+    assert calls == [1]
+    assert module.epochs
+
+
+def test_testing_needs_no_training_data(make_datamodule, scannet_root):
+    (scannet_root / "scannetv2_train.txt").write_text("scene0500_00")  # not there
+    module = Recorder()
+    make_trainer().test(module, datamodule=make_datamodule(), verbose=False)
+    assert module.evaluated == ["scene0707_00"]
+
+
+def test_it_can_be_built_from_a_configuration(kitti_root, tmp_path):
+    """Also with lists of OmegaConf's own type, and in workers."""
+    config = {
+        "_target_": "pc3d.data.datamodule.SegmentationDataModule",
+        "reader": {
+            "_target_": "pc3d.data.datasets.SemanticKITTI",
+            "root": str(kitti_root),
+            "frames": {"train": ["00/000000", "00/000001"], "val": ["extra/000964"]},
+        },
+        "voxel_size": 1.0,
+        "features": ["xyz", "intensity"],
+        "augment": {
+            "_target_": "pc3d.data.transforms.Augmentation",
+            "_convert_": "all",
+            "train": [
+                {
+                    "_target_": "pc3d.data.transforms.RandomRotate",
+                    "center": [0.0, 0.0, 0.0],
+                    "angle": [-0.5, 0.5],
+                    "p": 1.0,
+                },
+                {"_target_": "pc3d.data.transforms.RandomScale", "scale": [0.95, 1.05]},
+                {"_target_": "pc3d.data.transforms.RandomShift", "max_shift": [0.2, 0.2, 0.2]},
+                {
+                    "_target_": "pc3d.data.transforms.ElasticDistortion",
+                    "distortion_params": [[0.5, 0.4], [2.0, 1.6]],
+                    "p": 1.0,
+                },
+            ],
+            "eval": [],
+        },
+        "max_voxels": 1000,
+        "max_scenes": 2,
+        "num_workers": 1,
+        "seed": 0,
+        "cache_dir": str(tmp_path),
+        "prepare": None,
+    }
+    datamodule = hydra.utils.instantiate(config)
+    (batch,) = datamodule.train_dataloader()
+    assert sorted(batch.points.names) == ["00/000000", "00/000001"]
+    assert isinstance(datamodule.reader, SemanticKITTI)
+    json.dumps(datamodule.facts())
+
+
+def test_augmentation_without_conversion_says_what_to_write():
+    """Hydra turns dataclasses in a list into nodes of the configuration, which nobody can call."""
+    config = {
+        "_target_": "pc3d.data.transforms.Augmentation",
+        "train": [{"_target_": "pc3d.data.transforms.RandomFlip"}],
+    }
+    with pytest.raises(InstantiationException, match=r"_convert_=.all"):
+        hydra.utils.instantiate(config)
+
+
+def test_unknown_feature_fails_when_the_module_is_made(make_datamodule):
+    with pytest.raises(ValueError, match="unknown"):
+        make_datamodule(features=["rgb"])
