@@ -87,7 +87,8 @@ def reference_trilinear(keys: Tensor, batch: Tensor, position: Tensor) -> tuple[
         )
         weight[tap] = torch.where(corner.bool(), fraction, 1 - fraction).prod(dim=1)
     weight = weight.masked_fill(index < 0, 0)
-    return index, weight / (weight.sum(dim=0, keepdim=True) + 1e-8)
+    tiny = torch.finfo(weight.dtype).tiny  # a point without corners keeps weights of 0
+    return index, weight / weight.sum(dim=0, keepdim=True).clamp(min=tiny)
 
 
 _trilinear = define(

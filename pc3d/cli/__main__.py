@@ -1,0 +1,29 @@
+"""`pc3d <verb> key=value ...`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+VERBS = {
+    "train": ("pc3d.cli.train", "train a network: dataset=... model=..."),
+    "test": ("pc3d.cli.test", "score a run on whole scenes: run=<run folder>"),
+    "view": ("visualize.__main__", "write a page that shows a scene: run=... scene=..."),
+    "doctor": ("pc3d.cli.doctor", "what is installed and which kernel serves each op"),
+}
+
+
+def main() -> None:
+    """Run a verb as if its module had been started with `python -m`."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb not in VERBS:
+        lines = [f"  pc3d {name:8} {text}" for name, (_, text) in VERBS.items()]
+        sys.stderr.write("usage:\n" + "\n".join(lines) + "\n")
+        raise SystemExit(0 if verb in ("-h", "--help") else 2)
+    del sys.argv[1]
+    # As __main__, so that Lightning can start further processes of the same program.
+    runpy.run_module(VERBS[verb][0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What a run folder holds, written and read in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+import pc3d
+from pc3d.utils.environment import environment, git_state
+from pc3d.utils.files import write_json, write_text
+
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
+
+
+def save_run(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
+    """Write the resolved configuration, the overrides, and what the run needs to be repeated.
+
+    Raises:
+        FileExistsError: the folder holds a run already.
+    """
+    if (folder / CONFIG).exists():
+        raise FileExistsError(
+            f"{folder} holds a run already. Continue it with resume={folder}, or choose another "
+            "folder."
+        )
+    write_text(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True))
+    write_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    facts = environment()
+    git = git_state(Path(pc3d.__file__).parent)
+    facts["commit"] = None if git is None else git["commit"]
+    write_json(folder / "environment.json", facts)
+    if git is not None:
+        write_text(folder / "uncommitted.diff", git["diff"])
+
+
+def read_run(folder: str | Path) -> tuple[DictConfig, list[str]]:
+    """The resolved configuration and the overrides of a run; the folder may have been moved.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a run.
+    """
+    folder = Path(folder).expanduser()
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a run folder: it has no {CONFIG}. Give the folder that train.py "
+            "printed, e.g. logs/train/runs/2026-01-31_12-00-00."
+        )
+    text = (folder / CONFIG).read_text(encoding="utf-8")
+    written_to = str(OmegaConf.create(text).paths.run_dir)
+    config = OmegaConf.create(text.replace(written_to, str(folder.resolve())))
+    overrides = OmegaConf.to_container(OmegaConf.load(folder / OVERRIDES))
+    assert isinstance(config, DictConfig) and isinstance(overrides, list)
+    return config, [str(override) for override in overrides]
+
+
+def checkpoint_path(folder: str | Path, name: str) -> Path:
+    """The checkpoint `"best"`, `"last"`, or the path given as `name`.
+
+    Raises:
+        FileNotFoundError: lists the checkpoints that exist.
+    """
+    checkpoints = Path(folder).expanduser() / "checkpoints"
+    path = checkpoints / f"{name}.ckpt" if name in ("best", "last") else Path(name).expanduser()
+    if not path.is_file():
+        existing = sorted(p.name for p in checkpoints.glob("*.ckpt"))
+        raise FileNotFoundError(f"no checkpoint {path}; {checkpoints} has {existing or 'none'}")
+    return path

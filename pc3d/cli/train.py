@@ -1,0 +1,97 @@
+"""Train a network: `python train.py dataset=scannet model=minkunet34c`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pc3d.cli.arguments import find, merge, quote_paths
+from pc3d.cli.build import build_data, build_task, build_trainer
+from pc3d.cli.config import choices_line, compose_config, conf_dir, layered
+from pc3d.cli.errors import report_errors
+from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
+from pc3d.cli.log import quiet_libraries
+from pc3d.cli.run_folder import checkpoint_path, read_run, save_run
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig, folder: Path) -> float:
+    """Compose, build, fit.
+
+    Args:
+        config: composed configuration.
+        folder: the run folder.
+
+    Returns:
+        The best value of the monitored metric (`val/miou`), which sweeps maximize.
+    """
+    quiet_libraries()
+    pl.seed_everything(config.seed, workers=True)
+    data = build_data(config)
+    task = build_task(config, data)
+    trainer = build_trainer(config, folder)
+    last = checkpoint_path(folder, "last") if config.resume else None
+    features = "+".join(config.dataset.features)
+    log.info("features %s, voxel size %s m", features, config.dataset.voxel_size)
+    try:
+        trainer.fit(task, data, ckpt_path=last, weights_only=True)
+    except SystemExit:  # Lightning ends the process after Ctrl-C
+        log.info("interrupted; continue with: python train.py resume=%s", folder)
+        raise
+    best = trainer.checkpoint_callback.best_model_score
+    if is_rank_zero():
+        log.info("best val/miou %s; test with: python test.py run=%s", _show(best), folder)
+    return float("nan") if best is None else float(best)
+
+
+def _show(score: object) -> str:
+    return "not measured" if score is None else f"{float(score):.4f}"  # type: ignore[arg-type]
+
+
+@report_errors
+def _job(config: DictConfig) -> float:
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    overrides = [str(override) for override in hydra_config.overrides.task]
+    is_sweep = hydra_config.mode == RunMode.MULTIRUN
+    devices = config.trainer.devices
+    refuse_distributed_sweep(is_sweep, devices if isinstance(devices, int) else 1)
+    if is_rank_zero():
+        log.info("run folder %s", folder)
+        log.info(choices_line())
+        if not config.resume:
+            save_run(folder, config, overrides)
+    return train(config, folder)
+
+
+@report_errors
+def main() -> None:
+    """The program; arguments are Hydra overrides."""
+    arguments = quote_paths(sys.argv[1:])
+    resume = find(arguments, "resume")
+    continued = None
+    if resume is not None:
+        run = read_run(resume)
+        continued = layered(*run, arguments)
+        arguments = merge(run[1], arguments)
+    prepare_environment(arguments, "logs/train", None if resume is None else Path(resume))
+    if not any(argument.startswith("-") for argument in arguments):
+        compose_config("config", arguments)  # errors are clearer here than inside hydra.main
+
+    def job(composed: DictConfig) -> float:
+        return _job(continued or composed)
+
+    sys.argv[1:] = arguments  # Lightning starts further processes with these
+    hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
+
+
+if __name__ == "__main__":
+    main()

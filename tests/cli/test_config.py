@@ -1,0 +1,161 @@
+"""Configurations are code: everything composes, and what does not says why."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from pc3d.cli.build import build_data
+from pc3d.cli.config import compose_config, conf_dir, layered, resolved
+from pc3d.cli.errors import message
+
+PIN = ("paths.run_dir=run", "paths.data_dir=data")
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def compose(*overrides: str):
+    return compose_config("config", [*overrides, *PIN])
+
+
+@pytest.mark.parametrize(("dataset", "model"), product(choices("dataset"), choices("model")))
+def test_every_pair_composes_and_builds(dataset, model):
+    config = compose(f"dataset={dataset}", f"model={model}")
+    data = build_data(config)
+    with torch.device("meta"):
+        network = instantiate(
+            config.model, in_channels=data.in_channels, num_classes=data.num_classes
+        )
+    assert sum(p.numel() for p in network.parameters()) > 1_000_000
+    instantiate(config.loss)
+    weights = [torch.nn.Parameter(torch.zeros(2, 2))]
+    optimizer = instantiate(config.optimizer)(weights)
+    instantiate(config.scheduler)(optimizer, total_steps=2000)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes(experiment):
+    resolved(compose(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("group", ["trainer", "loss", "scheduler", "augment", "logger", "debug"])
+def test_every_option_of_a_group_composes(group):
+    for name in choices(group):
+        resolved(compose(f"{group}={name}"))
+
+
+# Rows of published recipes: dataset, model, then what the publication says.
+PUBLISHED = {
+    "Choy et al., ScanNet": (
+        ("dataset=scannet", "model=minkunet34c"),
+        {
+            "dataset.voxel_size": 0.02,
+            "dataset.features": ["color"],
+            "dataset.max_scenes": 9,
+            "dataset.max_voxels": 1_200_000,
+            "optimizer._target_": "torch.optim.SGD",
+            "optimizer.lr": 0.1,
+            "optimizer.momentum": 0.9,
+            "optimizer.dampening": 0.1,
+            "optimizer.weight_decay": 1e-4,
+            "scheduler._target_": "pc3d.tasks.optim.poly",
+            "scheduler.power": 0.9,
+            "trainer.max_steps": 120_000,
+            "loss._target_": "pc3d.losses.CrossEntropy",
+        },
+    ),
+    "Pointcept, ScanNet": (
+        ("dataset=scannet", "model=minkunet34c", "recipe=scannet_minkunet34c_pointcept"),
+        {
+            "dataset.voxel_size": 0.02,
+            "dataset.features": ["color", "normal"],
+            "dataset.max_scenes": 12,
+            "model.stem_kernel_size": 5,
+            "optimizer.lr": 0.05,
+            "optimizer.momentum": 0.9,
+            "optimizer.nesterov": True,
+            "optimizer.weight_decay": 1e-4,
+            "scheduler._target_": "pc3d.tasks.optim.one_cycle",
+            "scheduler.pct_start": 0.05,
+            "scheduler.div_factor": 10,
+            "scheduler.final_div_factor": 1e4,
+            "trainer.max_epochs": 800,
+            "trainer.max_steps": -1,
+        },
+    ),
+    "SPVNAS, SemanticKITTI": (
+        ("dataset=semantickitti", "model=minkunet_cr1p0"),
+        {
+            "dataset.voxel_size": 0.05,
+            "dataset.features": ["xyz", "intensity"],
+            "dataset.max_scenes": 2,
+            "dataset.max_voxels": 160_000,
+            "optimizer._target_": "torch.optim.SGD",
+            "optimizer.lr": 0.24,
+            "optimizer.momentum": 0.9,
+            "optimizer.nesterov": True,
+            "optimizer.weight_decay": 1e-4,
+            "scheduler._target_": "pc3d.tasks.optim.cosine",
+            "trainer.max_epochs": 15,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("row", PUBLISHED)
+def test_published_recipes(row):
+    overrides, expected = PUBLISHED[row]
+    config = compose(*overrides)
+    assert {key: OmegaConf.select(config, key) for key in expected} == expected
+
+
+def test_a_pair_without_recipe_names_the_fallback_and_the_file():
+    with pytest.raises(ValueError, match=r"recipe=default.*conf/recipe/scannet_nothing\.yaml"):
+        compose("recipe=scannet_nothing")
+
+
+def test_the_fallback_serves_every_pair():
+    assert compose("dataset=semantickitti", "recipe=default").optimizer.lr == 2e-3
+
+
+def test_another_optimizer_without_its_lr_is_refused_with_both_values():
+    with pytest.raises(ValueError, match=r"lr 0\.005 .* adamw .*default of sgd is 0\.1"):
+        compose("optimizer=sgd")
+    assert compose("optimizer=sgd", "optimizer.lr=0.2").optimizer.lr == 0.2
+    assert compose("optimizer=adamw").optimizer.lr == 0.005  # the recipe's own kind
+
+
+@pytest.mark.parametrize("override", ["model.widht=3", "datset=scannet", "nokey=1"])
+def test_an_unknown_key_is_named(override):
+    with pytest.raises(ConfigCompositionException) as error:
+        compose(override)
+    assert override.split("=")[0].split(".")[-1] in str(error.value) + message(error.value)
+
+
+def test_command_line_over_saved_over_defaults():
+    saved_overrides = ["model=minkunet18a", "seed=5"]
+    saved = compose(*saved_overrides)
+    saved = OmegaConf.create(resolved(saved))
+    saved.trainer.max_epochs = 77  # as if today's default were another than the run's
+    config = layered(saved, saved_overrides, ["seed=6", "trainer=ddp_cpu"])
+    assert config.seed == 6  # command line
+    assert config.trainer.devices == 2
+    assert config.callbacks.epoch_seed.seed == 6  # what depends on it follows
+    assert config.trainer.max_epochs == 77  # saved
+    assert list(config.model.depths) == [2] * 8
+    assert config.paths.run_dir == "run"
+
+
+def test_layering_replaces_a_whole_group():
+    saved_overrides = ["dataset=semantickitti"]
+    saved = OmegaConf.create(resolved(compose(*saved_overrides)))
+    config = layered(saved, saved_overrides, ["dataset.reader.frames={test: [a/b]}"])
+    assert config.dataset.reader.frames == {"test": ["a/b"]}
+    assert config.dataset.voxel_size == 0.05

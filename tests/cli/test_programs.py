@@ -1,0 +1,217 @@
+"""train.py and test.py from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pc3d.cli.run_folder import checkpoint_path, read_run
+from pc3d.cli import test as test_program
+from pc3d.cli import train as train_program
+from pc3d.data.datasets import ScanNet
+from pc3d.metrics import ConfusionMatrix, scores
+from pc3d.utils.files import file_hash
+from tests.cli.conftest import COUNTS, TINY, finish, program
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a short training."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PC3D_DATA", str(data_dir))
+        patch.setenv("PC3D_RUN_DIR", str(folder))
+        patch.setattr(sys, "argv", ["train.py", *TINY])
+        train_program.main()
+    return folder
+
+
+def result_of(run: Path) -> dict:
+    (path,) = (run / "test").glob("test-*.json")
+    return json.loads(path.read_text())
+
+
+def test_a_run_folder_holds_what_the_run_needs_to_be_repeated(trained):
+    config, overrides = read_run(trained)
+    assert config.dataset.voxel_size == 0.25 and "dataset.voxel_size=0.25" in overrides
+    environment = json.loads((trained / "environment.json").read_text())
+    assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"commit", "python", "processor"} <= environment.keys()
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    with next((trained / "csv").rglob("metrics.csv")).open() as file:
+        columns = set(csv.DictReader(file).fieldnames or ())
+    assert {"train/loss_epoch", "val/miou", "val/macc", "val/oa", "val/iou/wall"} <= columns
+    assert list((trained / "tensorboard").glob("events.*"))
+
+
+def test_a_checkpoint_says_what_it_is(trained):
+    facts = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)["pc3d"]
+    assert facts["features"] == ["color", "height"] and facts["voxel_size"] == 0.25
+    assert facts["spec"]["name"] == "scannet20" and len(facts["spec"]["class_names"]) == 20
+    assert "every original point" in facts["protocol"]
+
+
+def test_the_loss_falls(trained):
+    with next((trained / "csv").rglob("metrics.csv")).open() as file:
+        losses = [float(r["train/loss_epoch"]) for r in csv.DictReader(file) if r["train/loss_epoch"]]
+    assert losses[-1] < losses[0]
+
+
+def test_test_scores_every_point_in_input_order(trained, call, data_dir, capsys):
+    call(test_program.main, [f"run={trained}"])
+    output = capsys.readouterr().out
+    result = result_of(trained)
+    reader = ScanNet(data_dir / "synthetic")
+    confusion = ConfusionMatrix(20)
+    folder = trained / "predictions" / result["checkpoint_hash"] / "test"
+    for scene in reader.scenes("test"):
+        truth = reader.read(scene, "test").segment
+        prediction = np.load(folder / f"{scene}.npy")
+        assert prediction.shape == truth.shape
+        confusion.update(torch.from_numpy(prediction), torch.from_numpy(truth))
+        lines = (folder / "submission" / f"{scene}.txt").read_text().split()
+        np.testing.assert_array_equal(np.array(lines, int), reader.spec.to_raw(prediction))
+    again = scores(confusion.compute())
+    assert again.miou == pytest.approx(result["miou"]) and again.oa == pytest.approx(result["oa"])
+    assert result["confusion"] == confusion.compute().tolist()
+    assert len(list(folder.glob("*.npy"))) == COUNTS["num_test"]
+    for stated in ("every original point", "mean over the classes", "wall", "mIoU"):
+        assert stated in output
+
+
+def test_tiled_scenes_lose_no_point(trained, call, data_dir):
+    call(test_program.main, [f"run={trained}", "task.max_eval_voxels=400", "predictions=false"])
+    reader = ScanNet(data_dir / "synthetic")
+    truth = [reader.read(scene, "test").segment for scene in reader.scenes("test")]
+    labelled = sum(int((segment >= 0).sum()) for segment in truth)
+    assert sum(map(sum, result_of(trained)["confusion"])) == labelled
+
+
+def test_predictions_are_kept_apart_by_checkpoint(trained, call):
+    """A stale file in the folder of the same checkpoint does not survive a new test."""
+    call(test_program.main, [f"run={trained}"])
+    folder = trained / "predictions" / result_of(trained)["checkpoint_hash"] / "test"
+    stale = folder / "scene9999_00.npy"
+    stale.touch()
+    best, last = (trained / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    assert file_hash(best) == folder.parent.name != file_hash(last)
+    call(test_program.main, [f"run={trained}"])
+    assert not stale.exists() and len(list(folder.glob("*.npy"))) == COUNTS["num_test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["dataset.voxel_size=0.5"], r"voxel_size: checkpoint 0\.25, data 0\.5"),
+        (["dataset.features=[height]"], r"features: checkpoint \['color', 'height'\]"),
+        (["dataset=semantickitti"], r"checkpoint .*scannet20.* data .*semantickitti19"),
+        (["model=minkunet18a"], "another model"),
+        (["ckpt=/nowhere.ckpt"], "no checkpoint"),
+        (["split=vall"], "split must be one of"),
+        (["nokey=1"], "nokey"),
+    ],
+)
+def test_what_does_not_fit_a_checkpoint_is_refused(trained, call, capsys, arguments, expected):
+    with pytest.raises(SystemExit):
+        call(test_program.main, [f"run={trained}", *arguments])
+    assert re.search(expected, capsys.readouterr().err)
+
+
+def test_a_run_folder_is_not_overwritten(trained, call, capsys):
+    with pytest.raises(SystemExit):
+        call(train_program.main, list(TINY), run_dir=trained)
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path, call, capsys):
+    with pytest.raises(SystemExit):
+        call(test_program.main, [f"run={tmp_path}"])
+    assert f"{tmp_path} is not a run folder" in capsys.readouterr().err
+
+
+def test_missing_data_says_what_to_do(call, capsys):
+    with pytest.raises(SystemExit):
+        call(train_program.main, [*TINY[3:], "dataset=scannet"])
+    error = capsys.readouterr().err
+    assert "dataset=synthetic" in error and "scannet" in error
+
+
+def test_two_gloo_processes_give_the_metric_of_one(trained, call, start):
+    call(test_program.main, [f"run={trained}", "split=val", "ckpt=last"])
+    (path,) = (trained / "test").glob("val-*.json")
+    one = json.loads(path.read_text())
+    path.unlink()
+    finish(start(*program("test.py"), f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu"))
+    assert json.loads(path.read_text()) == one
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(start, tmp_path):
+    arguments = [*TINY, "callbacks=[default,ema]", "trainer.max_epochs=3"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(*program("train.py"), *arguments, run_dir=whole))
+    process = start(*program("train.py"), *arguments, run_dir=killed)
+    last = killed / "checkpoints" / "last.ckpt"
+    wait_for(last, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    stopped_at = torch.load(last, weights_only=True)["epoch"]
+    finish(start(*program("train.py"), f"resume={killed}"))
+    expected = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    resumed = torch.load(last, weights_only=True)
+    assert stopped_at < resumed["epoch"] == expected["epoch"]
+    for key in ("state_dict", "current_model_state"):
+        assert expected[key].keys() == resumed[key].keys()
+        for name, tensor in expected[key].items():
+            assert torch.equal(tensor, resumed[key][name]), name
+
+
+def test_ctrl_c_says_how_to_continue(start, tmp_path):
+    arguments = [*TINY, "trainer.max_epochs=1000"]
+    process = start(*program("train.py"), *arguments, run_dir=tmp_path / "run")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    time.sleep(0.5)  # into the next epoch: fsspec swallows an interrupt while it saves
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"resume={tmp_path / 'run'}" in output
+    assert checkpoint_path(tmp_path / "run", "last").is_file()
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Return when `path` exists; fail if the process ends before."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{path} did not appear in {seconds} s"
+        time.sleep(0.02)
+
+
+def test_torchrun_shares_one_run_folder(start, tmp_path):
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    quick = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
+    finish(start(*launcher, "--master-port", "29541", program("train.py")[1], *TINY, *quick))
+    (run,) = (tmp_path / "logs" / "train" / "runs").iterdir()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_lightning_launcher_shares_one_run_folder(start, tmp_path):
+    quick = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
+    finish(start(sys.executable, "-m", "pc3d.cli", "train", *TINY, *quick))
+    (run,) = (tmp_path / "logs" / "train" / "runs").iterdir()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_sweep_with_two_processes_per_job_is_refused(start):
+    process = start(*program("train.py"), "-m", *TINY, "trainer=ddp_cpu", "seed=1,2")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0 and "a sweep (-m) cannot have 2 processes" in output
