@@ -22,7 +22,7 @@ from pc3d.cli.config import compose_config, layered
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment
 from pc3d.cli.log import quiet_libraries
-from pc3d.cli.run_folder import checkpoint_path, read_run
+from pc3d.utils.run_folder import checkpoint_path, read_run
 from pc3d.data.spec import DatasetSpec
 from pc3d.metrics import ABSENT_CLASS_POLICY, Scores, scores
 from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint

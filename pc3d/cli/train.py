@@ -18,7 +18,7 @@ from pc3d.cli.config import choices_line, compose_config, conf_dir, layered
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
-from pc3d.cli.run_folder import checkpoint_path, read_run, save_run
+from pc3d.utils.run_folder import checkpoint_path, read_run, save_run
 
 log = logging.getLogger(__name__)
 

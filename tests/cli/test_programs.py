@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pc3d.cli.run_folder import checkpoint_path, read_run
+from pc3d.utils.run_folder import checkpoint_path, read_run
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
 from pc3d.data.datasets import ScanNet

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-import pc3d
 from pc3d.utils.environment import environment, git_state
 from pc3d.utils.files import write_json, write_text
 
@@ -29,7 +28,7 @@ def save_run(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None
     write_text(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True))
     write_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
     facts = environment()
-    git = git_state(Path(pc3d.__file__).parent)
+    git = git_state(Path(__file__).parent)
     facts["commit"] = None if git is None else git["commit"]
     write_json(folder / "environment.json", facts)
     if git is not None:
@@ -68,3 +67,31 @@ def checkpoint_path(folder: str | Path, name: str) -> Path:
         existing = sorted(p.name for p in checkpoints.glob("*.ckpt"))
         raise FileNotFoundError(f"no checkpoint {path}; {checkpoints} has {existing or 'none'}")
     return path
+
+
+def prediction_path(folder: str | Path, split: str, scene: str) -> Path:
+    """The newest predictions of a scene in a run folder, of whichever checkpoint.
+
+    Args:
+        folder: the run folder.
+        split: the split that was tested.
+        scene: its name; the empty string takes the first scene.
+
+    Raises:
+        FileNotFoundError: lists the scenes that have predictions.
+    """
+    tested = Path(folder).expanduser().glob(f"predictions/*/{split}")
+    for predictions in sorted(tested, key=lambda path: path.stat().st_mtime, reverse=True):
+        names = sorted(
+            str(path.relative_to(predictions).with_suffix("")) for path in predictions.rglob("*.npy")
+        )
+        chosen = scene or (names[0] if names else "")
+        if chosen in names:
+            return predictions / f"{chosen}.npy"
+        raise FileNotFoundError(
+            f"{predictions} has no prediction of scene {scene!r}; it has {', '.join(names[:12])}"
+        )
+    raise FileNotFoundError(
+        f"{folder} has no predictions of split {split}. Make them: python test.py run={folder} "
+        f"split={split}"
+    )

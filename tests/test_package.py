@@ -1,0 +1,52 @@
+"""The wheel works without the repository."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("cuda_ops", "pc3d", "data_prep", "visualize")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    # From a copy: what an earlier build left behind must not get into this one.
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    for name in (*PACKAGES, "conf"):
+        shutil.copytree(REPOSITORY / name, source / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
+    subprocess.run([*command, source], check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_configuration_and_pages(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in (REPOSITORY / "conf").rglob("*.yaml"):
+        assert f"pc3d/conf/{path.relative_to(REPOSITORY / 'conf').as_posix()}" in names
+    for package in PACKAGES:
+        for path in (REPOSITORY / package).rglob("*.py"):
+            assert path.relative_to(REPOSITORY).as_posix() in names
+    assert "visualize/scene.html" in names
+
+
+def test_the_installed_wheel_composes_without_the_repository(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = (
+        "import pc3d, pc3d.cli.config as c; assert c.conf_dir().name == 'conf';"
+        "assert 'site' in str(c.conf_dir());"
+        "c.compose_config('config', ['dataset=scannet', 'paths.data_dir=x', 'paths.run_dir=x'])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(site)}
+    )
