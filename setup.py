@@ -1,7 +1,7 @@
 """Packages of the wheel; everything else stands in pyproject.toml.
 
-`conf/` is a folder at the top level for those who work in the repository and `pc3d.conf` for those who
-installed the wheel, which only this file can say.
+`conf/` is a folder at the top level for those who work in the repository, and `pc3d.conf` for those
+who installed the wheel; only this file can say so.
 """
 
 from setuptools import find_packages, setup

@@ -1,1 +1,1 @@
-"""Are the operators right, repeatable and fast on the device at hand? `python -m cuda_ops.check`."""
+"""Are the operators right, repeatable and fast on this device? `python -m cuda_ops.check`."""

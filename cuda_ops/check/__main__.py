@@ -42,13 +42,13 @@ def main(arguments: list[str]) -> int:
         folder = Path(options["out"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"check_{device.type}.md").write_text(text, encoding="utf-8")
-        value = {
+        report = {
             "machine": machine(device),
             "parity": [asdict(row) | {"passed": row.passed} for row in rows],
             "ceilings": [asdict(row) for row in top],
             "timings": [asdict(row) for row in times],
         }
-        (folder / f"check_{device.type}.json").write_text(json.dumps(value, indent=2) + "\n")
+        (folder / f"check_{device.type}.json").write_text(json.dumps(report, indent=2) + "\n")
     return 0 if all(row.passed for row in rows) else 1
 
 
@@ -89,9 +89,8 @@ def markdown(
     lines.append("|---|---|---|---|")
     for timing in (*top, *times):
         rival = "" if timing.rival is None else f"{timing.rival:.3f}"
-        lines.append(
-            f"| {timing.name} | {timing.milliseconds:.3f} | {timing.rate:.4g} {timing.unit} | {rival} |"
-        )
+        rate = f"{timing.rate:.4g} {timing.unit}"
+        lines.append(f"| {timing.name} | {timing.milliseconds:.3f} | {rate} | {rival} |")
     served = {row.kernel for row in cuda_ops.info()}
     lines += ["", f"Served by: {', '.join(sorted(served))}.", ""]
     return "\n".join(lines)

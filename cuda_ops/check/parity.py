@@ -144,8 +144,7 @@ def _compare(name: str, run: Case, data: Data, device: torch.device) -> Parity:
         else:
             errors.append(float((value.cpu() != want).sum()))
     is_float = any(want.is_floating_point() for want in expected)
-    # A float32 sum of n terms of either sign is off by about sqrt(n) roundings; 8 of them is generous.
+    # A float32 sum of n terms of either sign is off by about sqrt(n) roundings; allow 8 times that.
     tolerance = 8 * torch.finfo(torch.float32).eps * terms**0.5 if is_float else 0.0
     repeatable = all(torch.equal(a, b) for a, b in zip(got, again, strict=True))
     return Parity(name, max(errors), tolerance, repeatable)
-

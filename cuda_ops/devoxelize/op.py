@@ -27,7 +27,9 @@ def reference_devoxelize(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def reference_devoxelize_grad(grad: Tensor, index: Tensor, weight: Tensor, num_voxels: int) -> Tensor:
+def reference_devoxelize_grad(
+    grad: Tensor, index: Tensor, weight: Tensor, num_voxels: int
+) -> Tensor:
     found, point = (index >= 0).nonzero(as_tuple=True)
     share = weight[found, point].unsqueeze(1).to(grad.dtype)
     return sum_rows(grad[point] * share, index[found, point].long(), num_voxels)

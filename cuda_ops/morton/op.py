@@ -1,4 +1,4 @@
-"""Morton keys: one int64 per voxel, so that sorting keys puts neighbours in space next to each other.
+"""Morton keys: one int64 per voxel; sorted keys put neighbours in space next to each other.
 
     key = batch << 54 | interleave(x + 2^17, y + 2^17, z + 2^17)
 

@@ -81,8 +81,10 @@ def neighbor_table(keys: Tensor, offsets: Tensor) -> Tensor:
 
 def reference_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     indices = reference_decode(keys)
-    parent_indices = torch.cat([indices[:, :1], indices[:, 1:] >> 1], dim=1)  # >> is floor, not trunc
-    parents, parent = torch.unique_consecutive(encode_unchecked(parent_indices), return_inverse=True)
+    # >> is floor, also below zero.
+    parent_indices = torch.cat([indices[:, :1], indices[:, 1:] >> 1], dim=1)
+    parent_keys = encode_unchecked(parent_indices)
+    parents, parent = torch.unique_consecutive(parent_keys, return_inverse=True)
     tap = keys & 7
     row = torch.arange(keys.shape[0], dtype=torch.int32, device=keys.device)
     down = row.new_full((8, parents.shape[0]), -1)

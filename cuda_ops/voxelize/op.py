@@ -77,7 +77,9 @@ def voxel_mean(feats: Tensor, point2voxel: Tensor, counts: Tensor) -> Tensor:
     return result
 
 
-def reference_voxel_representative(point2voxel: Tensor, priority: Tensor, num_voxels: int) -> Tensor:
+def reference_voxel_representative(
+    point2voxel: Tensor, priority: Tensor, num_voxels: int
+) -> Tensor:
     best = priority.new_full((num_voxels,), torch.iinfo(torch.int64).max)
     best.scatter_reduce_(0, point2voxel, priority, "amin")
     winner = (priority == best[point2voxel]).nonzero().squeeze(1)

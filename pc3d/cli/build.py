@@ -17,6 +17,7 @@ PROTOCOL = "whole scenes, every original point, one pass without test-time augme
 
 
 def build_data(config: DictConfig) -> SegmentationDataModule:
+    """The data module of a configuration."""
     data: SegmentationDataModule = instantiate(config.dataset, _convert_="all")
     return data
 
@@ -55,11 +56,11 @@ def build_trainer(config: DictConfig, folder: Path, training: bool = True) -> An
     In evaluation there are no loggers, and only the callbacks that show progress.
     """
     if not training:
-        progress = instantiate(config.callbacks.progress) if "progress" in config.callbacks else None
+        shown = [config.callbacks[name] for name in ("progress",) if name in config.callbacks]
         return instantiate(
             config.trainer,
             logger=False,
-            callbacks=[progress] if progress else [],
+            callbacks=[instantiate(callback) for callback in shown],
             default_root_dir=str(folder),
             enable_checkpointing=False,
         )

@@ -39,9 +39,9 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
             raise _explain_missing(error) from None
         choices = config.hydra.runtime.choices
         _check_optimizer(name, overrides, config, choices)
-    with_hydra = OmegaConf.masked_copy(config, [k for k in config if k != "hydra"])
-    OmegaConf.set_struct(with_hydra, True)
-    return with_hydra
+    program = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.set_struct(program, True)
+    return program
 
 
 def _explain_missing(error: MissingConfigException) -> Exception:

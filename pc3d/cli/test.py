@@ -22,12 +22,12 @@ from pc3d.cli.config import compose_config, layered
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment
 from pc3d.cli.log import quiet_libraries
-from pc3d.utils.run_folder import checkpoint_path, read_run
 from pc3d.data.spec import DatasetSpec
 from pc3d.metrics import ABSENT_CLASS_POLICY, Scores, scores
 from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint
 from pc3d.tasks.callbacks import PredictionWriter
 from pc3d.utils.files import file_hash, write_json, write_text
+from pc3d.utils.run_folder import checkpoint_path, read_run
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from pc3d.data.datasets.base import SceneReader
 from pc3d.data.voxelize import voxel_cells
-from pc3d.io.atomic import write_atomic
+from pc3d.utils.files import write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def scene_sizes(
             for scene, size in zip(stale, sizes, strict=True)
         }
         entries = {**entries, **new}
-        write_atomic(path, json.dumps(entries).encode())
+        write_bytes(path, json.dumps(entries).encode())
     return [
         SceneSize(entries[scene]["num_points"], entries[scene]["num_voxels"]) for scene in scenes
     ]

@@ -14,7 +14,7 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PointSample:
-    """One scene of P points. Arrays are never modified in place; `with_` and `select` make new ones.
+    """One scene of P points. Arrays never change in place; `with_` and `select` make new ones.
 
     Attributes:
         name: scene name, unique within its split (`"scene0000_00"`, `"00/000123"`).

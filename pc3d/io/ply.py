@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from plyfile import PlyData, PlyParseError
 
-from pc3d.io.atomic import write_atomic
+from pc3d.utils.files import write_bytes
 
 _DTYPE_OF = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
@@ -28,7 +28,7 @@ class _Layout(NamedTuple):
     """Where the vertices lie in a binary little endian file."""
 
     dtype: np.dtype
-    count: int
+    num_vertices: int
     offset: int
 
 
@@ -93,13 +93,14 @@ def write_vertices(
         corners["count"], corners["index"] = 3, faces
         blocks.append(corners)
     text = "\n".join([*header, "end_header", ""]).encode("ascii")
-    write_atomic(path, text + b"".join(block.tobytes() for block in blocks))
+    write_bytes(path, text + b"".join(block.tobytes() for block in blocks))
 
 
 def _fast_layout(path: Path, file: BinaryIO) -> _Layout | None:
     """Parse the header behind its first line; None if the vertices cannot simply be mapped."""
     simple = True
-    count, properties, element = 0, [], None
+    count, element = 0, None
+    properties: list[tuple[str, str]] = []
     for raw in file:
         match raw.decode("ascii", errors="replace").split():
             case ["end_header"]:
@@ -121,18 +122,18 @@ def _fast_layout(path: Path, file: BinaryIO) -> _Layout | None:
 
 
 def _read_mapped(path: Path, layout: _Layout) -> dict[str, NDArray]:
-    expected = layout.offset + layout.count * layout.dtype.itemsize
+    expected = layout.offset + layout.num_vertices * layout.dtype.itemsize
     size = path.stat().st_size
     if size < expected:
         raise ValueError(
-            f"{path}: truncated: {size} bytes, but header and {layout.count} vertices take "
+            f"{path}: truncated: {size} bytes, but header and {layout.num_vertices} vertices take "
             f"{expected}. Copy or download the file again."
         )
-    if layout.count == 0:
+    if layout.num_vertices == 0:
         table = np.empty(0, dtype=layout.dtype)
     else:
-        table = np.memmap(path, layout.dtype, "r", layout.offset, (layout.count,))
-    return {name: np.array(table[name]) for name in layout.dtype.names}
+        table = np.memmap(path, layout.dtype, "r", layout.offset, (layout.num_vertices,))
+    return {name: np.array(table[name]) for name in layout.dtype.names or ()}
 
 
 def _read_with_plyfile(path: Path) -> dict[str, NDArray]:
@@ -150,7 +151,9 @@ def _read_with_plyfile(path: Path) -> dict[str, NDArray]:
 def _check_columns(path: Path, columns: Mapping[str, NDArray]) -> None:
     lengths = {name: array.shape for name, array in columns.items()}
     if not columns or len(set(lengths.values())) != 1 or next(iter(columns.values())).ndim != 1:
-        raise ValueError(f"{path}: vertices must be one or more [V] arrays of one length; got {lengths}")
+        raise ValueError(
+            f"{path}: vertices must be one or more [V] arrays of one length; got {lengths}"
+        )
     for name, array in columns.items():
         if array.dtype.str[1:] not in _NAME_OF:
             raise ValueError(

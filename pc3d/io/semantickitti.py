@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.io.atomic import write_atomic
 from pc3d.io.submission import validate_submission
+from pc3d.utils.files import write_bytes
 
 _SCAN_CHANNELS = 4  # x, y, z, remission
 _INSTANCE_SHIFT = 16  # a label holds the class in its low and the instance in its high 16 bits
@@ -96,7 +96,7 @@ def read_labels(path: str | Path, num_points: int) -> Labels:
 
 def write_labels(path: str | Path, semantic: NDArray[np.integer]) -> None:
     """Write raw ids ([P], 0..65535) as a `.label` file without instances, atomically."""
-    write_atomic(path, np.asarray(semantic).astype("<u4").tobytes())
+    write_bytes(path, np.asarray(semantic).astype("<u4").tobytes())
 
 
 def validate_predictions(

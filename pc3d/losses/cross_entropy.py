@@ -45,6 +45,6 @@ class CrossEntropy(nn.Module):
         if self.class_weights is None:
             mass = counted.sum()
         else:
-            mass = (self.class_weights[target.clamp(min=0)] * counted).sum()
+            mass = (self.class_weights[target.where(counted, 0)] * counted).sum()
         # The sum over no rows is 0 and keeps the graph: every rank still has a gradient.
         return total / mass.clamp(min=torch.finfo(torch.float32).tiny)

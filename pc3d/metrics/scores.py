@@ -16,7 +16,7 @@ class Scores:
     """Scores in 0..1; NaN where undefined.
 
     Attributes:
-        iou: [C] float64, TP / (TP + FP + FN); NaN where a class is in neither labels nor predictions.
+        iou: [C] float64, TP / (TP + FP + FN); NaN for a class in neither labels nor predictions.
         accuracy: [C] float64, TP / (TP + FN); NaN where a class has no labels.
         num_labels: [C] int64, labelled points per class.
         miou: mean of `iou` over the classes where it is defined.

@@ -30,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    facts = checkpoint.get(KEY)
+    facts = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict) or "format" not in facts:
         raise ValueError(
             f"{path} was not written by pc3d: it lacks the entry {KEY!r} with label space and model"

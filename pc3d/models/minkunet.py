@@ -1,4 +1,4 @@
-"""MinkUNet: the sparse residual U-Net of Choy et al. 2019 (arXiv 1904.08755), and its SPVNAS sizes."""
+"""MinkUNet: the sparse residual U-Net of Choy et al. 2019 (arXiv 1904.08755)."""
 
 from __future__ import annotations
 

@@ -98,11 +98,10 @@ class DownConv3d(SparseConv3d):
 
 
 class UpConv3d(SparseConv3d):
-    """2x2x2 transposed convolution back onto the encoder's voxels. Shape: [M, C_in] to [N, C_out]."""
+    """2x2x2 transposed convolution onto the encoder's voxels. Shape: [M, C_in] to [N, C_out]."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, DOWN)
 
     def forward(self, x: SparseTensor, out_coords: CoordSet) -> SparseTensor:
         return self.convolve(x, out_coords)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import time
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from pc3d.data.datasets.base import SceneReader
 from pc3d.sparse import Batch
-from pc3d.utils.files import atomic_path
+from pc3d.utils.files import write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class PredictionWriter(pl.Callback):
         classes = outputs.cpu().numpy()
         for name, (start, stop) in zip(batch.points.names, pairwise(offsets), strict=True):
             scene = classes[start:stop]
-            with atomic_path(self.folder / f"{name}.npy") as temporary:
-                np.save(temporary, scene.astype(np.int16))
+            buffer = io.BytesIO()
+            np.save(buffer, scene.astype(np.int16))
+            write_bytes(self.folder / f"{name}.npy", buffer.getvalue())
             self.reader.write_prediction(self.folder / "submission", name, scene)

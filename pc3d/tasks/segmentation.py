@@ -59,8 +59,15 @@ class SegmentationTask(pl.LightningModule):
         for name, value in output.aux_losses.items():
             self.log(f"train/{name}", value, batch_size=1)
             loss = loss + value
-        options = {"on_step": True, "on_epoch": True, "prog_bar": True, "sync_dist": True}
-        self.log("train/loss", loss, batch_size=1, **options)
+        self.log(
+            "train/loss",
+            loss,
+            on_step=True,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=1,
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -99,7 +106,7 @@ class SegmentationTask(pl.LightningModule):
     def _log_scores(self, split: str, confusion: ConfusionMatrix, reset: bool = True) -> None:
         result = scores(confusion.compute())  # already summed over ranks
         means = {"miou": result.miou, "macc": result.macc, "oa": result.oa}
-        self.log_dict({f"{split}/{name}": value for name, value in means.items()}, prog_bar=True)
+        self.log_dict({f"{split}/{name}": value for name, value in means.items()})
         present = {
             f"{split}/iou/{name}": float(iou)
             for name, iou in zip(self.class_names, result.iou, strict=True)

@@ -11,7 +11,15 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("pc3d", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "torchmetrics")
+PACKAGES = (
+    "pc3d",
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "torchmetrics",
+)
 
 
 def environment() -> dict[str, Any]:

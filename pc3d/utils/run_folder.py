@@ -69,25 +69,27 @@ def checkpoint_path(folder: str | Path, name: str) -> Path:
     return path
 
 
-def prediction_path(folder: str | Path, split: str, scene: str) -> Path:
-    """The newest predictions of a scene in a run folder, of whichever checkpoint.
+def newest_prediction(folder: str | Path, split: str, scene: str) -> tuple[Path, str]:
+    """The newest prediction of a scene in a run folder, of whichever checkpoint.
 
     Args:
         folder: the run folder.
         split: the split that was tested.
         scene: its name; the empty string takes the first scene.
 
+    Returns:
+        The folder of predictions, which is named after split and checkpoint, and the scene's name.
+
     Raises:
         FileNotFoundError: lists the scenes that have predictions.
     """
     tested = Path(folder).expanduser().glob(f"predictions/*/{split}")
     for predictions in sorted(tested, key=lambda path: path.stat().st_mtime, reverse=True):
-        names = sorted(
-            str(path.relative_to(predictions).with_suffix("")) for path in predictions.rglob("*.npy")
-        )
+        files = predictions.rglob("*.npy")
+        names = sorted(str(path.relative_to(predictions).with_suffix("")) for path in files)
         chosen = scene or (names[0] if names else "")
         if chosen in names:
-            return predictions / f"{chosen}.npy"
+            return predictions, chosen
         raise FileNotFoundError(
             f"{predictions} has no prediction of scene {scene!r}; it has {', '.join(names[:12])}"
         )

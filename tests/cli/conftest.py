@@ -60,7 +60,7 @@ def start(data_dir: Path, tmp_path: Path) -> Start:
 
 
 def _accept_interrupts() -> None:
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and children inherit that.
+    # A shell that runs the tests in the background has them ignore Ctrl-C; children inherit that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from pc3d.utils.run_folder import checkpoint_path, read_run
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
 from pc3d.data.datasets import ScanNet
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
+from pc3d.utils.run_folder import checkpoint_path, read_run
 from tests.cli.conftest import COUNTS, TINY, finish, program
 
 
@@ -63,7 +63,8 @@ def test_a_checkpoint_says_what_it_is(trained):
 
 def test_the_loss_falls(trained):
     with next((trained / "csv").rglob("metrics.csv")).open() as file:
-        losses = [float(r["train/loss_epoch"]) for r in csv.DictReader(file) if r["train/loss_epoch"]]
+        column = [row["train/loss_epoch"] for row in csv.DictReader(file)]
+    losses = [float(value) for value in column if value]
     assert losses[-1] < losses[0]
 
 
@@ -151,7 +152,8 @@ def test_two_gloo_processes_give_the_metric_of_one(trained, call, start):
     (path,) = (trained / "test").glob("val-*.json")
     one = json.loads(path.read_text())
     path.unlink()
-    finish(start(*program("test.py"), f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu"))
+    arguments = [f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu"]
+    finish(start(*program("test.py"), *arguments))
     assert json.loads(path.read_text()) == one
 
 

@@ -53,7 +53,9 @@ def test_plyfile_reads_what_we_write(tmp_path, faces):
     vertices = _vertices()
     write_vertices(tmp_path / "a.ply", vertices, faces)
     ply = PlyData.read(str(tmp_path / "a.ply"))
-    _assert_equal({p.name: np.asarray(ply["vertex"][p.name]) for p in ply["vertex"].properties}, vertices)
+    _assert_equal(
+        {p.name: np.asarray(ply["vertex"][p.name]) for p in ply["vertex"].properties}, vertices
+    )
     _assert_equal(read_vertices(tmp_path / "a.ply"), vertices)
     if faces is None:
         assert "face" not in ply

@@ -49,8 +49,8 @@ def test_a_few_scans_carry_over_to_another_street(shared_data, tmp_path):
     look_up = np.mean(height_look_up(seen, street)[shared])
     assert ours >= 0.25 and ours > look_up, (ours, look_up)
 
-    submission = tmp_path / "run" / "predictions" / result["checkpoint_hash"] / "test" / "submission"
-    (labels,) = submission.rglob("*.label")
+    predictions = tmp_path / "run" / "predictions" / result["checkpoint_hash"] / "test"
+    (labels,) = (predictions / "submission").rglob("*.label")
     written = np.fromfile(labels, dtype=np.uint32)
     assert len(written) == len(street)
     assert set(np.unique(written)) <= set(SEMANTICKITTI19.raw_ids)

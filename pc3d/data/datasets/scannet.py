@@ -20,9 +20,9 @@ from pc3d.data.datasets.base import (
 from pc3d.data.sample import PointSample, read_points
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SCANNET20
-from pc3d.io.atomic import write_atomic
 from pc3d.io.ply import read_vertices
 from pc3d.io.submission import validate_submission
+from pc3d.utils.files import write_bytes
 
 _SCENE_NAME = re.compile(r"scene(\d{4})_\d{2}")
 _FIRST_TEST_SCENE = 707
@@ -96,7 +96,7 @@ class ScanNet:
     def write_prediction(self, folder: Path, scene: str, classes: NDArray[np.int64]) -> None:
         raw = raw_predictions(self.spec, scene, classes)
         lines = "".join(f"{i}\n" for i in raw.tolist())
-        write_atomic(_prediction_path(folder, scene), lines.encode("ascii"))
+        write_bytes(_prediction_path(folder, scene), lines.encode("ascii"))
 
     def validate(self, folder: Path, split: str) -> int:
         layout = self._layout

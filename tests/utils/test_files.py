@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from pc3d.io.atomic import write_atomic
+from pc3d.utils.files import write_bytes
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "a" / "b" / "file.bin"
-    write_atomic(path, b"first")
-    write_atomic(path, b"second")
+    write_bytes(path, b"first")
+    write_bytes(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.bin"
-    write_atomic(path, b"old")
+    write_bytes(path, b"old")
 
     def fail(self: Path, target: Path) -> None:
         assert self.read_bytes() == b"new"
@@ -27,6 +27,6 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="interrupted"):
-        write_atomic(path, b"new")
+        write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

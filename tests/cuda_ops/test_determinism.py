@@ -1,0 +1,66 @@
+"""The same bits twice, and which ops give the same bits for any number of threads.
+
+Tables, means and interpolation do. The convolution does not promise it: its matrix products are
+BLAS calls, which may split a reduction by threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+import cuda_ops
+from tests.attack import DEVICES
+
+NUM_POINTS, CHANNELS = 3000, 16  # above the 32,768 elements from which torch uses threads
+
+
+@pytest.fixture
+def restore_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Results of the ops that do not depend on the number of threads, and those that may."""
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(-9, 9, (NUM_POINTS, 4), generator=generator, dtype=torch.int32)
+    indices[:, 0] = indices[:, 0].remainder(3)
+    feats = torch.randn(NUM_POINTS, CHANNELS, generator=generator).to(device).requires_grad_()
+    weight = torch.randn(27, CHANNELS, CHANNELS, generator=generator).to(device).requires_grad_()
+    offsets = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=torch.int32)] * 3).to(device)
+    position = indices[:, 1:].to(device) + torch.rand(NUM_POINTS, 3, generator=generator).to(device)
+
+    keys, point2voxel, counts = cuda_ops.voxelize(cuda_ops.morton_encode(indices.to(device)))
+    table = cuda_ops.neighbor_table(keys, offsets)
+    x = cuda_ops.voxel_mean(feats, point2voxel, counts)
+    corners = cuda_ops.trilinear(keys, indices[:, 0].long().to(device), position)
+    y = cuda_ops.devoxelize(x, *corners)
+    (feats_grad,) = torch.autograd.grad(y.pow(2).sum(), feats, retain_graph=True)
+    z = cuda_ops.sparse_conv(x, weight, table, table.flip(0))
+    conv_grads = torch.autograd.grad(z.pow(2).sum(), (feats, weight))
+    first = cuda_ops.voxel_first(point2voxel, len(keys))
+    exact = [keys, point2voxel, counts, table, x.detach(), *corners, y.detach(), feats_grad, first]
+    return [*exact, *cuda_ops.down_table(keys)], [z.detach(), *conv_grads]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_twice_the_same_bits(device):
+    for once, again in zip(everything(device), everything(device), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+@pytest.mark.usefixtures("restore_threads")
+def test_one_and_two_threads():
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(everything("cpu"))
+    (exact, close), (exact_2, close_2) = results
+    assert all(torch.equal(a, b) for a, b in zip(exact, exact_2, strict=True))
+    for a, b in zip(close, close_2, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max()))

@@ -1,0 +1,148 @@
+"""What `torch.library` promises for every op: schema, fake kernel, compilation, autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import cuda_ops
+from cuda_ops.library import OPS
+from tests import oracle
+from tests.attack import CLOUDS, asymmetric
+
+
+def tables(cloud_name: str = "two") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """indices, keys, and the tables of the 2x2x2 kernel, whose sets differ in size."""
+    cloud = CLOUDS[cloud_name]
+    down, up = (torch.tensor(t, dtype=torch.int32) for t in oracle.down_tables(cloud.rows))
+    return cloud.indices, torch.tensor([oracle.key(row) for row in cloud.rows]), down, up
+
+
+def samples() -> dict[str, tuple[object, ...]]:
+    """Arguments for every op, by its name."""
+    indices, keys, table, table_t = tables()
+    x = asymmetric(len(keys), 3, dtype=torch.float32).requires_grad_()
+    y = asymmetric(table.shape[1], 2, dtype=torch.float32)
+    weight = asymmetric(8, 3, 2, dtype=torch.float32).requires_grad_()
+    point2voxel = torch.tensor([2, 0, 2, 1, 2])
+    feats = asymmetric(5, 2, dtype=torch.float32).requires_grad_()
+    corner = torch.tensor([[0, 3, -1], [3, 1, -1]], dtype=torch.int32)
+    share = asymmetric(2, 3, dtype=torch.float32)
+    return {
+        "morton_encode": (indices,),
+        "morton_decode": (keys,),
+        "lookup": (keys, keys[:5] + 1),
+        "neighbor_table": (keys, torch.tensor(oracle.offsets(3), dtype=torch.int32)),
+        "down_table": (keys,),
+        "devoxelize": (x, corner, share),
+        "devoxelize_grad": (asymmetric(3, 2, dtype=torch.float32), corner, share, 5),
+        "trilinear": (keys, torch.zeros(4, dtype=torch.int64), torch.rand(4, 3)),
+        "sparse_conv": (x, weight, table, table_t),
+        "sparse_conv_weight_grad": (x.detach(), y, table),
+        "voxelize": (keys.repeat(2),),
+        "voxel_mean": (feats, point2voxel, torch.tensor([1, 1, 3])),
+        "voxel_representative": (point2voxel, torch.randperm(5), 3),
+    }
+
+
+def test_every_op_has_a_sample_and_is_reported():
+    assert set(samples()) == set(OPS)
+    assert [row.name for row in cuda_ops.info()] == list(OPS)
+    assert all(row.kernel == "reference" and row.reason for row in cuda_ops.info())
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_opcheck(name):
+    torch.library.opcheck(getattr(torch.ops.pc3d, name).default, samples()[name])
+
+
+def check_compiled(
+    function: Callable[..., Tensor], small: tuple[Tensor, ...], large: tuple[Tensor, ...]
+) -> None:
+    """The compiled function and its gradient equal the eager ones, at two sizes by one graph."""
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend="aot_eager")
+    for number, args in enumerate((small, large)):
+        with torch._dynamo.config.patch(error_on_recompile=number > 0):
+            expected, actual = run(function, args), run(compiled, args)
+        for a, b in zip(actual, expected, strict=True):
+            assert torch.equal(a, b)
+
+
+def run(function: Callable[..., Tensor], args: tuple[Tensor, ...]) -> list[Tensor]:
+    args = tuple(a.detach().requires_grad_(a.is_floating_point()) for a in args)
+    result = function(*args)
+    outputs = list(result) if isinstance(result, tuple) else [result]
+    leaves = [a for a in args if a.requires_grad]
+    if leaves:
+        outputs += torch.autograd.grad(outputs[0].pow(2).sum(), leaves)
+    return [o.detach() for o in outputs]
+
+
+def conv_args(name: str) -> tuple[Tensor, ...]:
+    _, keys, table, table_t = tables(name)
+    return asymmetric(len(keys), 3), asymmetric(8, 3, 2, seed=1), table, table_t
+
+
+def mean_args(name: str) -> tuple[Tensor, ...]:
+    cloud = CLOUDS[name]
+    feats = asymmetric(len(cloud.points), 3)
+    return feats, torch.tensor(cloud.point2voxel), torch.tensor(cloud.counts)
+
+
+def devoxelize_args(num_points: int) -> tuple[Tensor, ...]:
+    index = torch.arange(2 * num_points, dtype=torch.int32).reshape(2, -1) % 7 - 1
+    return asymmetric(6 + num_points, 3), index
+
+
+@pytest.mark.parametrize(
+    "function, small, large",
+    [
+        (cuda_ops.sparse_conv, conv_args("negative"), conv_args("two")),
+        (cuda_ops.voxel_mean, mean_args("negative"), mean_args("two")),
+        (
+            lambda x, index: cuda_ops.devoxelize(x, index, torch.ones_like(index) * 0.5),
+            devoxelize_args(5),
+            devoxelize_args(9),
+        ),
+    ],
+    ids=["sparse_conv", "voxel_mean", "devoxelize"],
+)
+def test_compiles_with_its_gradient(function, small, large):
+    check_compiled(function, small, large)
+
+
+def table_ops(indices: Tensor) -> tuple[Tensor, ...]:
+    """All integer ops in a row; the sizes of voxels and parents are known only from the data."""
+    keys, point2voxel, counts = cuda_ops.voxelize(cuda_ops.morton_encode(indices))
+    offsets = torch.tensor([[0, 0, -1], [1, 0, 2]], dtype=torch.int32)
+    table = cuda_ops.neighbor_table(keys, offsets)
+    coarse_keys, down, up = cuda_ops.down_table(keys)
+    found = cuda_ops.lookup(coarse_keys, coarse_keys + 1)
+    cells = cuda_ops.morton_decode(coarse_keys)
+    first = cuda_ops.voxel_first(point2voxel, keys.shape[0])
+    index, weight = cuda_ops.trilinear(keys, indices[:, 0].long(), indices[:, 1:] + 0.25)
+    return point2voxel, counts, table, down, up, found, cells, first, index, weight
+
+
+def test_table_ops_compile_with_sizes_that_depend_on_the_data():
+    small, large = CLOUDS["negative"].point_indices, CLOUDS["two"].point_indices
+    check_compiled(table_ops, (small,), (large,))
+
+
+@pytest.mark.parametrize("name", ["sparse_conv", "voxel_mean", "devoxelize"])
+def test_autocast_computes_in_float32(name):
+    """bfloat16 inputs under autocast give exactly what their float32 copies give without."""
+    op = getattr(cuda_ops, name)
+    args = [a.detach() if isinstance(a, Tensor) else a for a in samples()[name]]
+    half = [a.bfloat16() if a.is_floating_point() else a for a in args]
+    with torch.autocast("cpu", torch.bfloat16):
+        leaf = half[0].requires_grad_()
+        out = op(leaf, *half[1:])
+    assert out.dtype == torch.float32
+    assert torch.equal(out, op(*(a.float() if a.is_floating_point() else a for a in half)))
+    out.sum().backward()
+    assert leaf.grad.dtype == torch.bfloat16
