@@ -39,6 +39,15 @@ def define(
     return op
 
 
+def once_differentiable(name: str) -> None:
+    """Refuse second derivatives through the op `name`, which is itself part of a gradient."""
+
+    def refuse(ctx: Any, *grads: Any) -> None:
+        raise RuntimeError(f"pc3d::{name} is a gradient; second derivatives are not supported")
+
+    torch.library.register_autograd(f"pc3d::{name}", refuse, lib=LIBRARY)
+
+
 def differentiable(
     name: str, backward: Callable[..., Any], setup_context: Callable[..., None]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.library import define, differentiable
+from cuda_ops.library import define, differentiable, once_differentiable
 from cuda_ops.morton.op import encode_unchecked
 from cuda_ops.neighbor_table.op import reference_lookup
 from cuda_ops.segment import sum_rows
@@ -59,6 +59,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
 
 
 differentiable("devoxelize", _backward, _save)
+once_differentiable("devoxelize_grad")
 
 
 def devoxelize(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from cuda_ops.morton.op import encode_axis, encode_cloud, encode_unchecked, refe
 def reference_lookup(keys: Tensor, queries: Tensor) -> Tensor:
     if keys.numel() == 0:
         return torch.full_like(queries, -1, dtype=torch.int32)
-    row = torch.searchsorted(keys, queries, out_int32=True).clamp_(max=keys.numel() - 1)
+    row = torch.searchsorted(keys, queries.contiguous(), out_int32=True)
+    row = row.clamp_(max=keys.numel() - 1)
     return torch.where(keys[row] == queries, row, -1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cuda_ops.library import define, differentiable
+from cuda_ops.library import define, differentiable, once_differentiable
 
 
 def reference_sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:
@@ -59,6 +59,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
 
 
 differentiable("sparse_conv", _backward, _save)
+once_differentiable("sparse_conv_weight_grad")
 
 
 def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:

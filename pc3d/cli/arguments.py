@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 PATH_KEYS = ("run", "resume", "ckpt", "paths.data_dir", "paths.cache_dir", "dataset.reader.root")
@@ -27,7 +28,8 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
         key, equals, value = argument.partition("=")
         plain = value in ("", "null") or value[:1] in ("'", '"') or value.startswith("${")
         if equals and key_of(argument) in PATH_KEYS and not plain:
-            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            # Hydra unescapes backslashes only where they stand before a quote.
+            escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
             argument = f"{key}='{escaped}'"
         quoted.append(argument)
     return quoted
@@ -36,7 +38,10 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
 def unquote(value: str) -> str:
     """The plain value of one override."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1].replace("\\'", "'").replace("\\\\", "\\")
+        quote = value[0]
+        return re.sub(
+            rf"(\\+)({quote}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1]
+        )
     return value
 
 

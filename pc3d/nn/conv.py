@@ -14,7 +14,8 @@ from pc3d.sparse import DOWN, CoordSet, KernelSpec, SparseTensor, conv
 class SparseConv3d(nn.Module):
     """Weight of a sparse convolution; subclasses say where the output stands.
 
-    Weights are drawn from U(-s, s) with s = 1 / sqrt(C_in * K), as in the published MinkUNets.
+    Weights are drawn from U(-s, s) with s = 1 / sqrt(C_in * K). (MinkowskiEngine scales transposed
+    convolutions by C_out instead; the batch norm behind every convolution makes that immaterial.)
 
     Args:
         in_channels: C_in.

@@ -35,5 +35,5 @@ class KernelMap:
 
     @property
     def nbytes(self) -> int:
-        shared = self.table.data_ptr() == self.table_t.data_ptr()
-        return self.table.nbytes + (0 if shared else self.table_t.nbytes)
+        """Bytes of both tables."""
+        return self.table.nbytes + self.table_t.nbytes

@@ -62,13 +62,17 @@ def one_cycle(
 ) -> LRScheduler:
     """Torch's `OneCycleLR` with cosine annealing; the optimizer's learning rates are the peaks.
 
-    The momentum stays as it is, as in the published recipes.
+    The momentum stays as it is, as in the published recipes. Of a training of one step there is no
+    cycle: it runs at the peak.
     """
+    if total_steps < 2:
+        return constant(optimizer, total_steps)
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
-        pct_start=pct_start,
+        # Torch divides by the steps of the warm-up less one.
+        pct_start=max(pct_start, 2 / total_steps),
         div_factor=div_factor,
         final_div_factor=final_div_factor,
         cycle_momentum=False,

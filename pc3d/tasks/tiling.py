@@ -53,7 +53,12 @@ def tiles(coords: CoordSet, max_voxels: int) -> Iterator[tuple[Tensor, Tensor]]:
     Yields:
         context [N] bool, the voxels of the tile, and core [N] bool, those that it is responsible
         for. The cores partition the set. A margin that would break the budget is left out.
+
+    Raises:
+        ValueError: a budget below 1.
     """
+    if max_voxels < 1:
+        raise ValueError(f"max_eval_voxels must be at least 1; got {max_voxels}")
     pending = [torch.ones(len(coords), dtype=torch.bool, device=coords.device)]
     while pending:
         core = pending.pop()
@@ -79,9 +84,10 @@ def _with_margin(coords: CoordSet, core: Tensor) -> Tensor:
 def _halve(coords: CoordSet, core: Tensor) -> tuple[Tensor, Tensor]:
     part = coords.indices[core]
     extent = part.max(dim=0).values - part.min(dim=0).values
-    axis = 0 if extent[0] > 0 else 1 + int(extent[1:3].argmax())
-    if extent[axis] == 0:
-        axis = 3  # a single column: cut it in height
+    if extent[0] > 0:  # between clouds, never through one
+        first = core & (coords.indices[:, 0] <= (part[0, 0] + part[-1, 0]) // 2)
+        return first, core & ~first
+    axis = 1 + int(extent[1:3].argmax())  # of a single column, key order is order in height
     order = part[:, axis].argsort(stable=True)
     rows = core.nonzero().squeeze(1)[order]
     first, second = torch.zeros_like(core), torch.zeros_like(core)

@@ -18,12 +18,7 @@ NAMES = [
     "a,b.ply",
     "{x}.ply",
     "it's.ply",
-    pytest.param(
-        "C:\\data\\x.ply",
-        marks=pytest.mark.xfail(
-            strict=True, reason="Hydra unescapes a backslash only before a quote; we double all"
-        ),
-    ),
+    "C:\\data\\x.ply",
     "ends with \\",
     "two  spaces ",
     "$HOME.ply",

@@ -22,6 +22,7 @@ from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
 from tests.cli.conftest import COUNTS, TINY, finish, program
+from visualize.__main__ import main as show
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,18 @@ def test_predictions_are_kept_apart_by_checkpoint(trained, call):
     assert file_hash(best) == folder.parent.name != file_hash(last)
     call(test_program.main, [f"run={trained}"])
     assert not stale.exists() and len(list(folder.glob("*.npy"))) == COUNTS["num_test"]
+
+
+def test_a_tested_run_shows_itself(trained, call, tmp_path, capsys):
+    call(test_program.main, [f"run={trained}"])
+    show([f"run={trained}", f"out={tmp_path / 'scene.html'}", "max_points=500"])
+    assert "scene.html: " in capsys.readouterr().out
+    page = (tmp_path / "scene.html").read_text()
+    assert all(text in page for text in ("ground truth", "prediction", "this scene: mIoU"))
+    with pytest.raises(SystemExit, match="has no predictions of split train"):
+        show([f"run={trained}", "split=train"])
+    with pytest.raises(SystemExit, match="no prediction of scene 'nowhere'"):
+        show([f"run={trained}", "scene=nowhere"])
 
 
 @pytest.mark.parametrize(

@@ -57,12 +57,6 @@ def test_tiles_reach_a_margin_beyond_their_core():
         assert torch.equal(context, (x >= low) & (x <= high))
 
 
-CUT_THROUGH_CLOUDS = pytest.mark.xfail(
-    strict=True, reason="a batch is halved at its median voxel, in the middle of a cloud"
-)
-
-
-@CUT_THROUGH_CLOUDS
 def test_clouds_are_not_mixed_where_they_fit_alone():
     coords = coords_of(SCENES["two clouds"])
     for _, core in tiles(coords, 1000):
@@ -93,7 +87,7 @@ class PerPoint(LocalNetwork):
 
 
 @pytest.mark.parametrize("network_type", [LocalNetwork, PerPoint])
-@pytest.mark.parametrize("name", ["long", pytest.param("two clouds", marks=CUT_THROUGH_CLOUDS)])
+@pytest.mark.parametrize("name", ["long", "two clouds"])
 def test_tiled_scores_equal_those_of_the_whole(name, network_type):
     """With a margin wider than the network's reach there is no interior: all scores are equal."""
     batch = batch_of(SCENES[name])

@@ -22,7 +22,7 @@ def files(tmp_path: Path) -> Path:
     folder.mkdir()
     columns = dict(zip("xyz", ROOM.xyz.T, strict=True))
     colors = dict(zip(("red", "green", "blue"), ROOM.rgb.T, strict=True))
-    raw = np.where(ROOM.labels < 0, 0, SCANNET20.to_raw(ROOM.labels)).astype(np.uint16)
+    raw = np.where(ROOM.labels < 0, 0, SCANNET20.to_raw(ROOM.labels.clip(0))).astype(np.uint16)
     write_vertices(folder / "room.ply", columns | colors)
     write_vertices(folder / "bare.ply", columns)
     write_vertices(folder / "intensity.ply", columns | {"intensity": ROOM.xyz[:, 0]})
