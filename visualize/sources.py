@@ -80,9 +80,7 @@ def _input_of(points: PointSample) -> Layer:
     return Layer("height", ramp_colors(points.xyz[:, 2]))
 
 
-def _scores_of(
-    prediction: NDArray[np.int64], segment: NDArray[np.int64], spec: DatasetSpec
-) -> str:
+def _scores_of(prediction: NDArray[np.int64], segment: NDArray[np.int64], spec: DatasetSpec) -> str:
     confusion = ConfusionMatrix(spec.num_classes)
     confusion.update(torch.from_numpy(prediction), torch.from_numpy(segment))
     result = scores(confusion.compute())

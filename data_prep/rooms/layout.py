@@ -206,13 +206,13 @@ def furnish(rng: Generator, index: int) -> Room:
         index: of the room in its split; decides which functions it has.
     """
     pair = PAIRS[index % len(PAIRS)]
-    width, depth = rng.uniform(3.3, 3.8), rng.uniform(2.6, 3.1)
-    height = rng.uniform(2.2, 2.35)
+    width, depth = rng.uniform(3.4, 3.9), rng.uniform(2.7, 3.2)
+    height = rng.uniform(2.25, 2.4)
     while True:
         plan = _Plan(rng, np.array([width, depth, height]))
         if _fill(plan, pair):
             break
-        width, depth = 1.02 * width, 1.02 * depth
+        width, depth = 1.03 * width, 1.03 * depth
     inside = [bounds([item]) for item in plan.furniture]
     shell = _shell(rng, plan)
     return Room(plan.size, (*plan.furniture, *shell), np.stack(inside))

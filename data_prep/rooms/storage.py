@@ -39,7 +39,7 @@ def cabinet(rng: Generator) -> Furniture:
     tall = rng.uniform() < 0.5
     width, depth = rng.uniform(0.8, 1.2), rng.uniform(0.38, 0.52)
     height = rng.uniform(1.6, 2.0) if tall else rng.uniform(0.72, 1.0)
-    body, half, foot = finish(rng), width / 2, rng.uniform(0.12, 0.2)
+    body, half, foot = finish(rng), width / 2, rng.uniform(0.1, 0.16)
     top = box(body, (-half - 0.03, 0.0, height - 0.04), (half + 0.03, depth + 0.03, height))
     front = closed_front(rng, body, (-half, 0.0, foot), (half, depth, height - 0.04), 0.45)
     return Furniture(cat.CABINET, (*front, top, *legs(body, width, depth, foot, thickness=0.05)))

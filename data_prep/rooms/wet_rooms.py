@@ -17,13 +17,14 @@ def kitchen_run(rng: Generator) -> list[Furniture]:
     body, top, half = finish(rng), stone(rng), width / 2
     base = box(body, (-half, 0.0, 0.0), (half, depth - 0.1, 0.08))
     front = closed_front(rng, body, (-half, 0.0, 0.08), (half, depth - 0.02, height - 0.2), 0.5)
-    upper = box(body, (-half, depth - 0.05, height - 0.19), (half, depth - 0.02, height - 0.06))
+    upper = box(body, (-half, depth - 0.05, height - 0.19), (half, depth - 0.02, height - 0.05))
     x = rng.uniform(-half + 0.45, half - 0.45)
     hole = (x - 0.3, 0.09), (x + 0.3, depth - 0.08)
-    slab = panel(top, (-half, 0.0, height - 0.06), (half, depth + 0.02, height), hole)
+    slab = panel(top, (-half, 0.0, height - 0.05), (half, depth, height), hole)
+    splash = box(top, (-half, 0.0, height), (half, 0.02, height + rng.uniform(0.08, 0.2)))
     group = [
         Furniture(cat.CABINET, (base, *front, upper)),
-        Furniture(cat.COUNTER, tuple(slab)),
+        Furniture(cat.COUNTER, (*slab, splash)),
         _inset_sink(rng, hole, height),
     ]
     if rng.uniform() < 0.7:
@@ -69,7 +70,7 @@ def refrigerator(rng: Generator) -> Furniture:
     split = height * rng.choice((0.35, 0.65)) + rng.uniform(-0.05, 0.05)
     side = rng.choice((-1.0, 1.0)) * (half - 0.06)
     shapes = [box(body, (-half, 0.03, 0.02), (half, depth - 0.08, height))]
-    for low, high in ((0.06, split - 0.03), (split + 0.03, height)):
+    for low, high in ((0.06, split - 0.025), (split + 0.025, height)):
         shapes += [
             box(body, (-half, depth - 0.07, low), (half, depth, high)),
             box(handle, (side - 0.02, depth, low + 0.1), (side + 0.02, depth + 0.07, high - 0.1)),

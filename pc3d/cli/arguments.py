@@ -39,9 +39,7 @@ def unquote(value: str) -> str:
     """The plain value of one override."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         quote = value[0]
-        return re.sub(
-            rf"(\\+)({quote}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1]
-        )
+        return re.sub(rf"(\\+)({quote}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
     return value
 
 

@@ -78,11 +78,11 @@ def main() -> None:
     arguments = quote_paths(sys.argv[1:])
     resume = find(arguments, "resume")
     continued = None
+    prepare_environment(arguments, "logs/train", None if resume is None else Path(resume))
     if resume is not None:
         run = read_run(resume)
         continued = layered(*run, arguments)
         arguments = merge(run[1], arguments)
-    prepare_environment(arguments, "logs/train", None if resume is None else Path(resume))
     if not any(argument.startswith("-") for argument in arguments):
         compose_config("config", arguments)  # errors are clearer here than inside hydra.main
 

@@ -62,10 +62,10 @@ def one_cycle(
 ) -> LRScheduler:
     """Torch's `OneCycleLR` with cosine annealing; the optimizer's learning rates are the peaks.
 
-    The momentum stays as it is, as in the published recipes. Of a training of one step there is no
-    cycle: it runs at the peak.
+    The momentum stays as it is, as in the published recipes. One or two steps have no cycle: they
+    run at the peak.
     """
-    if total_steps < 2:
+    if total_steps < 3:
         return constant(optimizer, total_steps)
     return OneCycleLR(
         optimizer,

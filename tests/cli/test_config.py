@@ -17,6 +17,12 @@ from pc3d.cli.errors import message
 PIN = ("paths.run_dir=run", "paths.data_dir=data")
 
 
+@pytest.fixture(autouse=True)
+def data_folder(monkeypatch):
+    """The programs set it; composing by hand needs it too."""
+    monkeypatch.setenv("PC3D_DATA", "data")
+
+
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
@@ -126,10 +132,10 @@ def test_the_fallback_serves_every_pair():
 
 
 def test_another_optimizer_without_its_lr_is_refused_with_both_values():
-    with pytest.raises(ValueError, match=r"lr 0\.005 .* adamw .*default of sgd is 0\.1"):
+    with pytest.raises(ValueError, match=r"lr 0\.002 .* adamw .*default of sgd is 0\.1"):
         compose("optimizer=sgd")
     assert compose("optimizer=sgd", "optimizer.lr=0.2").optimizer.lr == 0.2
-    assert compose("optimizer=adamw").optimizer.lr == 0.005  # the recipe's own kind
+    assert compose("optimizer=adamw").optimizer.lr == 0.002  # the recipe's own kind
 
 
 @pytest.mark.parametrize("override", ["model.widht=3", "datset=scannet", "nokey=1"])

@@ -282,35 +282,43 @@ def _surface_error(kind: Kind, local: np.ndarray) -> np.ndarray:
             return np.maximum(np.abs(local[:2]).max(axis=0) - 1, 0) + np.abs(w) * 1e-3
 
 
+def _crosses(kind: Kind, local: np.ndarray) -> np.ndarray:
+    """Whether the surface lies between consecutive samples; local [3, steps, rays]."""
+    u, v, w = local
+    match kind:
+        case Kind.BOX:
+            inside, counts = np.abs(local).max(axis=0) <= 1, True
+        case Kind.CYLINDER:
+            inside, counts = (np.hypot(u, v) <= 1) & (np.abs(w) <= 1), True
+        case Kind.TUBE:
+            inside, counts = np.hypot(u, v) <= 1, np.abs(w[1:]) <= 1
+        case Kind.SPHERE:
+            inside, counts = u**2 + v**2 + w**2 <= 1, True
+        case Kind.BOWL:
+            inside, counts = u**2 + v**2 + w**2 <= 1, w[1:] <= 0
+        case _:
+            inside, counts = w <= 0, np.abs(local[:2, 1:]).max(axis=0) <= 1
+    return (inside[1:] != inside[:-1]) & counts
+
+
 @pytest.mark.parametrize("kind", list(Kind))
-def test_hits_lie_on_the_surface_and_nothing_is_hit_earlier(kind):
-    """A march along each ray in small steps must cross the surface where the formula says."""
+def test_first_hit_is_where_a_march_in_small_steps_crosses_the_surface(kind):
     turn = rotation_about("z", 0.7) @ rotation_about("x", 0.4)
     shape = _shapes()[kind].turned(turn).shifted((0.3, -0.2, 0.1))
     rng = np.random.default_rng(1)
     eye = np.array([1.5, -1.0, 1.2])
-    target = shape.center + rng.uniform(-0.6, 0.6, (400, 3))
+    target = shape.center + rng.uniform(-0.6, 0.6, (200, 3))
     rays = (target - eye).T / np.linalg.norm(target - eye, axis=1)
     t = hit_distance(shape, eye, rays)
-    hit = np.isfinite(t)
-    assert 40 < hit.sum() < 390
-    to_local = np.linalg.inv(shape.axes)
-    points = eye[:, None] + t[hit] * rays[:, hit]
-    local = ((points - shape.center[:, None]).T @ to_local).T
-    assert _surface_error(kind, local).max() < 1e-9
-    steps = np.linspace(0.0, 4.0, 8001)
-    for ray, first in zip(rays.T, t, strict=True):
-        along = ((eye + steps[:, None] * ray - shape.center) @ to_local).T
-        tolerance = 0.004 if kind is not Kind.QUAD else 1e-3
-        near = np.flatnonzero(_surface_error(kind, along) < tolerance)
-        if kind is Kind.QUAD:
-            near = np.flatnonzero(
-                (np.abs(along[:2]).max(axis=0)[:-1] <= 1) & (along[2, :-1] * along[2, 1:] <= 0)
-            )
-        if near.size:
-            assert first < steps[near[0]] + 0.05 or not np.isfinite(first)
-        if np.isfinite(first):
-            assert near.size and steps[near[0]] > first - 0.05
+    steps = np.linspace(0.0, 4.0, 4001)
+    along = eye[:, None, None] + steps[:, None] * rays[:, None, :] - shape.center[:, None, None]
+    crossing = _crosses(kind, np.einsum("jsr,jk->ksr", along, np.linalg.inv(shape.axes)))
+    marched = np.where(crossing.any(axis=0), steps[crossing.argmax(axis=0)], np.inf)
+    assert 20 < np.isfinite(t).sum() < 190
+    with np.errstate(invalid="ignore"):
+        agree = (t == marched) | (np.abs(t - marched) < 0.002)
+    # A ray that passes an edge within one step of 1 mm may be judged either way.
+    assert (~agree).sum() <= 1
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -51,8 +51,7 @@ def rates(scheduler: Callable[..., object], total_steps: int, **options: float) 
     for _ in range(total_steps):
         used.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if len(used) < total_steps or scheduler is not one_cycle:  # it refuses a step too many
-            schedule.step()
+        schedule.step()  # Lightning steps it after the last step, too
     return [*used, optimizer.param_groups[0]["lr"]]
 
 

@@ -73,7 +73,7 @@ def test_arguments_split_at_the_first_equals_sign():
     [
         (["scen=a.ply"], "scene, labels, pred, spec, max_points, out"),
         (["a.ply"], "'a.ply' is not key=value"),
-        (["out=a.html"], "scene=<file.ply> is missing"),
+        (["out=a.html"], "run=<run folder> or scene=<file.ply>"),
         (["scene=a.ply", "spec=scanet"], "known: scannet20"),
         (["scene=a.ply", "max_points=many"], "not a number"),
         (["scene=nowhere.ply"], "nowhere.ply"),
