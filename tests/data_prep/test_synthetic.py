@@ -11,6 +11,7 @@ import pytest
 
 from data_prep import synthetic
 from data_prep.rooms import categories as cat
+from data_prep.rooms import layout, scanner
 from data_prep.rooms.layout import PAIRS, ROOM_TYPES, Room, furnish
 from data_prep.rooms.materials import Material
 from data_prep.rooms.raycast import hit_distance, normals
@@ -207,17 +208,52 @@ def test_any_five_rooms_have_every_type(start):
     assert set(types) == set(ROOM_TYPES)
 
 
-def test_every_class_stands_in_the_rooms_and_nothing_overlaps():
+def test_every_class_stands_in_any_five_rooms_and_inside_their_walls():
     rooms = [furnish(np.random.default_rng(index), index) for index in range(5)]
     present = {item.category.nyu40 for room in rooms for item in room.furniture}
     assert set(SCANNET20.raw_ids) <= present
     for room in rooms:
-        floor_area = room.size[0] * room.size[1]
-        assert 9.0 < floor_area < 30.0
+        assert 9.0 < room.size[0] * room.size[1] < 30.0
         for item in room.furniture:
             if item.category not in (cat.WALL, cat.FLOOR, cat.CEILING):
                 low, high = bounds([item])
                 assert (low > -0.25).all() and (high < room.size + 0.25).all(), item.category
+
+
+def test_groups_do_not_overlap():
+    """Every object lies in a reserved box, and no two reserved boxes meet."""
+    plan = layout._Plan(np.random.default_rng(0), np.array([6.0, 5.0, 2.3]))
+    assert layout._fill(plan, PAIRS[0])
+    reserved = np.stack(plan.reserved)
+    for k, (low, high) in enumerate(reserved):
+        others = np.delete(reserved, k, axis=0)
+        apart = (others[:, 1] <= low) | (others[:, 0] >= high)
+        assert apart.any(axis=1).all()
+    for item in plan.furniture:
+        low, high = bounds([item])
+        assert ((reserved[:, 0] <= low) & (reserved[:, 1] >= high)).all(axis=1).any()
+
+
+def test_windows_cover_every_ray_that_hits():
+    """Culling must not lose a hit: cells outside of a shape's window miss the shape."""
+    grid = round(float(np.ptp(scanner.ELEVATION)) / scanner.STEP), round(2 * np.pi / scanner.STEP)
+    elevation = scanner.ELEVATION[0] + scanner.STEP * (np.arange(grid[0])[:, None] + 0.5)
+    azimuth = np.broadcast_to(scanner.STEP * (np.arange(grid[1]) + 0.5), grid)
+    flat = np.cos(elevation)
+    up = np.broadcast_to(np.sin(elevation), grid)
+    rays = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), up])
+    rng = np.random.default_rng(0)
+    num_partial = 0
+    for kind, shape in _shapes().items():
+        for center in rng.uniform(-2.0, 2.0, (8, 3)):
+            moved = shape.turned(rotation_about("x", 0.5)).shifted(center)
+            eye = np.array([0.0, 0.0, 1.5])
+            hit = np.isfinite(hit_distance(moved, eye, rays.reshape(3, -1))).reshape(grid)
+            window = np.zeros(grid, dtype=bool)
+            window[scanner._window(moved, eye, grid)] = True
+            assert not (hit & ~window).any(), kind
+            num_partial += hit.any() and not window.all()
+    assert num_partial > 20
 
 
 def test_what_stands_behind_a_screen_is_not_seen():

@@ -133,9 +133,8 @@ def test_write_refuses_what_ply_cannot_hold(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_arrays_outlive_the_file(tmp_path):
+def test_arrays_do_not_depend_on_the_file(tmp_path):
     path = tmp_path / "a.ply"
     write_vertices(path, _vertices())
-    found = read_vertices(path)
-    path.write_bytes(b"")
-    _assert_equal(found, _vertices())
+    # A mapped array would end the process with a bus error once the file gets shorter.
+    assert all(array.flags.owndata for array in read_vertices(path).values())
