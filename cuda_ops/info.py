@@ -1,10 +1,11 @@
-"""Which kernel serves each op here, and why."""
+"""Which kernel serves each op on the CPU here, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cuda_ops.library import OPS
+from cuda_ops.library import CPU_KERNELS, OPS
+from cuda_ops.runtime import served
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class OpInfo:
     Attributes:
         name: the op, as in `torch.ops.pc3d.<name>`.
         schema: its signature in torch's schema language.
-        kernel: what runs: `"reference"` is the specification in plain PyTorch.
-        reason: why this and nothing faster.
+        kernel: what runs float32 on the CPU: `"C++ (<instruction set>)"` or `"reference"`, the
+            specification in plain PyTorch, which also runs float64 and other devices.
+        reason: where the kernel came from, or why there is none.
     """
 
     name: str
@@ -26,5 +28,11 @@ class OpInfo:
 
 def info() -> list[OpInfo]:
     """One row per op, in the order of definition."""
-    reason = "this version ships no compiled kernels; the reference runs on every device"
-    return [OpInfo(name, schema, "reference", reason) for name, schema in OPS.items()]
+    now = served()
+    kernel = "reference" if now.library is None else f"C++ ({now.isa})"
+    return [
+        OpInfo(name, schema, kernel, now.reason)
+        if name in CPU_KERNELS
+        else OpInfo(name, schema, "reference", "has no kernel of its own")
+        for name, schema in OPS.items()
+    ]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cuda_ops.runtime import compiler
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("cuda_ops", "pc3d", "data_prep", "visualize")
 
@@ -37,6 +39,28 @@ def test_the_wheel_holds_configuration_and_pages(wheel):
         for path in (REPOSITORY / package).rglob("*.py"):
             assert path.relative_to(REPOSITORY).as_posix() in names
     assert "visualize/scene.html" in names
+    for path in (
+        *(REPOSITORY / "cuda_ops").rglob("*.cpp"),
+        *(REPOSITORY / "cuda_ops").rglob("*.h"),
+    ):
+        assert path.relative_to(REPOSITORY).as_posix() in names
+
+
+@pytest.mark.skipif(compiler.find_compiler() is None, reason="no C++ compiler")
+def test_the_wheel_carries_kernels_for_every_instruction_set(wheel, tmp_path):
+    assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    assert len(list((site / "cuda_ops" / "prebuilt").glob("*.so"))) == len(
+        compiler.instruction_sets()
+    )
+    code = (
+        "from cuda_ops.runtime import served; now = served(); print(now);"
+        "assert 'site' in __import__('cuda_ops').__file__;"
+        "assert now.library is not None and 'prebuilt' in now.reason"
+    )
+    environment = {"PYTHONPATH": str(site), "PATH": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
 
 
 def test_the_installed_wheel_composes_without_the_repository(wheel, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ops.devoxelize import cpu
 from cuda_ops.library import define, differentiable, once_differentiable
 from cuda_ops.morton.op import encode_unchecked
 from cuda_ops.neighbor_table.op import reference_lookup
@@ -39,11 +40,13 @@ _devoxelize = define(
     "devoxelize(Tensor x, Tensor index, Tensor weight) -> Tensor",
     reference_devoxelize,
     lambda x, index, weight: x.new_empty((index.shape[1], x.shape[1])),
+    cpu.devoxelize,
 )
 _devoxelize_grad = define(
     "devoxelize_grad(Tensor grad, Tensor index, Tensor weight, SymInt num_voxels) -> Tensor",
     reference_devoxelize_grad,
     lambda grad, index, weight, num_voxels: grad.new_empty((num_voxels, grad.shape[1])),
+    cpu.devoxelize_grad,
 )
 
 
@@ -101,6 +104,7 @@ _trilinear = define(
         position.new_empty((8, position.shape[0]), dtype=torch.int32),
         position.new_empty((8, position.shape[0])),
     ),
+    cpu.trilinear,
 )
 
 

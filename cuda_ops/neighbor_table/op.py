@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cuda_ops.library import define
 from cuda_ops.morton.op import encode_axis, encode_cloud, encode_unchecked, reference_decode
+from cuda_ops.neighbor_table import cpu
 
 
 def reference_lookup(keys: Tensor, queries: Tensor) -> Tensor:
@@ -25,6 +26,7 @@ _lookup = define(
     "lookup(Tensor keys, Tensor queries) -> Tensor",
     reference_lookup,
     lambda keys, queries: torch.empty_like(queries, dtype=torch.int32),
+    cpu.lookup,
 )
 
 
@@ -62,6 +64,7 @@ _neighbor_table = define(
     "neighbor_table(Tensor keys, Tensor offsets) -> Tensor",
     reference_neighbor_table,
     lambda keys, offsets: keys.new_empty((offsets.shape[0], keys.shape[0]), dtype=torch.int32),
+    cpu.neighbor_table,
 )
 
 
@@ -105,7 +108,10 @@ def fake_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _down_table = define(
-    "down_table(Tensor keys) -> (Tensor, Tensor, Tensor)", reference_down_table, fake_down_table
+    "down_table(Tensor keys) -> (Tensor, Tensor, Tensor)",
+    reference_down_table,
+    fake_down_table,
+    cpu.down_table,
 )
 
 

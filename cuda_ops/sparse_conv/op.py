@@ -13,9 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from cuda_ops.library import define, differentiable, once_differentiable
+from cuda_ops.sparse_conv import cpu
 
 
-def reference_sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:
+def reference_sparse_conv(
+    x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
+) -> Tensor:
     y = x.new_zeros((table.shape[1], weight.shape[2]))
     for tap, rows in enumerate(table):
         out = (rows >= 0).nonzero().squeeze(1)
@@ -34,18 +37,20 @@ def reference_weight_grad(x: Tensor, grad: Tensor, table: Tensor) -> Tensor:
 
 
 _sparse_conv = define(
-    "sparse_conv(Tensor x, Tensor weight, Tensor table, Tensor table_t) -> Tensor",
+    "sparse_conv(Tensor x, Tensor weight, Tensor table, Tensor? table_t) -> Tensor",
     reference_sparse_conv,
     lambda x, weight, table, table_t: x.new_empty((table.shape[1], weight.shape[2])),
+    cpu.sparse_conv,
 )
 _weight_grad = define(
     "sparse_conv_weight_grad(Tensor x, Tensor grad, Tensor table) -> Tensor",
     reference_weight_grad,
     lambda x, grad, table: x.new_empty((table.shape[0], x.shape[1], grad.shape[1])),
+    cpu.weight_grad,
 )
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -53,7 +58,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
     x, weight, table, table_t = ctx.saved_tensors
     grad = grad.contiguous()
     need_x, need_weight, *_ = ctx.needs_input_grad
-    x_grad = _sparse_conv(grad, weight.transpose(1, 2), table_t, table) if need_x else None
+    x_grad = None
+    if need_x and table_t is None:  # reversing the taps of the weight does as well as the table's
+        x_grad = _sparse_conv(grad, weight.flip(0).transpose(1, 2), table, None)
+    elif need_x:
+        x_grad = _sparse_conv(grad, weight.transpose(1, 2), table_t, table)
     weight_grad = _weight_grad(x, grad, table) if need_weight else None
     return x_grad, weight_grad, None, None
 
@@ -62,7 +71,7 @@ differentiable("sparse_conv", _backward, _save)
 once_differentiable("sparse_conv_weight_grad")
 
 
-def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Tensor:
+def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None = None) -> Tensor:
     """Convolve sparse features. Differentiable in `x` and `weight`; deterministic.
 
     Args:
@@ -70,7 +79,8 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Te
         weight: [K, C_in, C_out], the dtype of `x`.
         table: [K, M] int32, the input row at each tap of each output row, or -1.
         table_t: [K, N] int32, the transpose of `table`: the output row that input row n feeds
-            through each tap, or -1.
+            through each tap, or -1. None for a submanifold kernel, whose offsets are symmetric:
+            its transpose is `table` with the taps in reverse.
 
     Returns:
         [M, C_out], the dtype of `x`; rows without any neighbour are 0.
@@ -83,11 +93,12 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor) -> Te
             f"x must be [N, C_in] and weight [K, C_in, C_out]; got {tuple(x.shape)} and "
             f"{tuple(weight.shape)}"
         )
-    if table.shape[0] != weight.shape[0] or table_t.shape != (weight.shape[0], x.shape[0]):
+    back = table if table_t is None else table_t
+    if table.shape[0] != weight.shape[0] or back.shape != (weight.shape[0], x.shape[0]):
         raise ValueError(
             f"for {weight.shape[0]} taps and {x.shape[0]} input rows, table must be "
             f"[{weight.shape[0]}, M] and table_t [{weight.shape[0]}, {x.shape[0]}]; got "
-            f"{tuple(table.shape)} and {tuple(table_t.shape)}"
+            f"{tuple(table.shape)} and {tuple(back.shape)}"
         )
     result: Tensor = _sparse_conv(x, weight, table, table_t)
     return result

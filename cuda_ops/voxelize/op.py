@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cuda_ops.library import define, differentiable
 from cuda_ops.segment import sum_rows
+from cuda_ops.voxelize import cpu
 
 
 def reference_voxelize(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,7 +23,10 @@ def fake_voxelize(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _voxelize = define(
-    "voxelize(Tensor keys) -> (Tensor, Tensor, Tensor)", reference_voxelize, fake_voxelize
+    "voxelize(Tensor keys) -> (Tensor, Tensor, Tensor)",
+    reference_voxelize,
+    fake_voxelize,
+    cpu.voxelize,
 )
 
 
@@ -58,6 +62,7 @@ _voxel_mean = define(
     "voxel_mean(Tensor feats, Tensor point2voxel, Tensor counts) -> Tensor",
     reference_voxel_mean,
     lambda feats, point2voxel, counts: feats.new_empty((counts.shape[0], feats.shape[1])),
+    cpu.voxel_mean,
 )
 differentiable("voxel_mean", _mean_backward, _save_mean)
 

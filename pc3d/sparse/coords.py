@@ -103,9 +103,7 @@ class CoordSet:
             raise ValueError(f"neighbors() takes kernels of stride 1, got {spec}; use down()")
         if spec not in self._maps:
             offsets = torch.tensor(spec.offsets, dtype=torch.int32, device=self.device)
-            table = cuda_ops.neighbor_table(self._keys, offsets)
-            # offset(tap) == -offset(num_taps - 1 - tap): reversing the taps transposes the map.
-            self._maps[spec] = KernelMap(table, table.flip(0))
+            self._maps[spec] = KernelMap(cuda_ops.neighbor_table(self._keys, offsets))
         return self._maps[spec]
 
     def down(self) -> tuple[CoordSet, KernelMap]:

@@ -18,14 +18,18 @@ class KernelMap:
     Attributes:
         table: [K, M] int32, the input row at each tap of each output row, or -1.
         table_t: [K, N] int32, the output row that each input row feeds through each tap, or -1.
+            None for a submanifold kernel: offset(tap) == -offset(K - 1 - tap) there, so that the
+            transpose is `table` with the taps in reverse.
     """
 
     table: Tensor
-    table_t: Tensor = field(repr=False)
+    table_t: Tensor | None = field(default=None, repr=False)
 
     @property
     def transposed(self) -> KernelMap:
         """The map of the transposed convolution: inputs and outputs change places."""
+        if self.table_t is None:
+            return KernelMap(self.table.flip(0))
         return KernelMap(self.table_t, self.table)
 
     @cached_property
@@ -35,5 +39,5 @@ class KernelMap:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both tables."""
-        return self.table.nbytes + self.table_t.nbytes
+        """Bytes of the tables."""
+        return self.table.nbytes + (0 if self.table_t is None else self.table_t.nbytes)

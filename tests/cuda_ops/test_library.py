@@ -51,7 +51,7 @@ def samples() -> dict[str, tuple[object, ...]]:
 def test_every_op_has_a_sample_and_is_reported():
     assert set(samples()) == set(OPS)
     assert [row.name for row in cuda_ops.info()] == list(OPS)
-    assert all(row.kernel == "reference" and row.reason for row in cuda_ops.info())
+    assert all(row.kernel and row.reason for row in cuda_ops.info())
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -1,0 +1,59 @@
+// Vectors of float and the register blocking of each instruction set.
+//
+// A block of R rows x NV vectors stays in registers while a matrix product runs over its inner
+// dimension. Accumulators, NV vectors of the one factor and one broadcast value of the other must
+// fit the register file, and there must be enough accumulators to hide the latency of a
+// multiply-add.
+#pragma once
+#include <stdint.h>
+
+// Lanes may be given to the compiler, to test the blocking of one processor on another.
+#if !defined(PC3D_LANES)
+#if defined(__AVX512F__)
+#define PC3D_LANES 16
+#elif defined(__AVX__)
+#define PC3D_LANES 8
+#else
+#define PC3D_LANES 4
+#endif
+#endif
+
+namespace pc3d {
+
+constexpr int kLanes = PC3D_LANES;
+#if PC3D_LANES == 16 || defined(__aarch64__)
+constexpr int kRows = 12;  // 12 x 2 sums of 32 registers
+#else
+constexpr int kRows = 6;  // 6 x 2 sums of 16 registers
+#endif
+constexpr int kPanel = 2 * kLanes;  // columns of a panel: two vectors
+
+// Blocks of one vector are twice as tall, to have as many sums.
+template <int NV>
+constexpr int kBlockRows = NV == 2 ? kRows : 2 * kRows;
+
+typedef float Vec __attribute__((vector_size(4 * kLanes)));
+typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+static inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+static inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+// Written out: `Vec{} + value` is an addition, as -0 + 0 is not -0.
+static inline Vec broadcast(float a) {
+#if PC3D_LANES == 16
+  return Vec{a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a};
+#elif PC3D_LANES == 8
+  return Vec{a, a, a, a, a, a, a, a};
+#else
+  return Vec{a, a, a, a};
+#endif
+}
+
+inline int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace pc3d
+
+#define PC3D_UNROLL _Pragma("GCC unroll 32")
+#define PC3D_INLINE inline __attribute__((always_inline))

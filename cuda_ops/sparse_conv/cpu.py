@@ -1,0 +1,57 @@
+"""The C++ kernels of this folder, called on tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cuda_ops.runtime import CpuLibrary
+from cuda_ops.runtime.threads import num_threads
+
+MAX_NARROW = 8
+"""Up to so many input channels the kernel that keeps sums in registers over all taps is faster."""
+
+
+def sparse_conv(
+    library: CpuLibrary, x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
+) -> Tensor:
+    """`reference_sparse_conv`."""
+    (taps, c_in, c_out), num_out = weight.shape, table.shape[1]
+    y = x.new_empty(num_out, c_out)
+    padded = library.call("pc3d_conv_padded", c_out)
+    narrow = c_in <= MAX_NARROW
+    panel = padded if narrow else library.call("pc3d_conv_panel")
+    packed = x.new_empty(taps * c_in * padded)
+    strided = (weight.data_ptr(), *weight.stride(), *weight.shape)  # the gradient's is transposed
+    library.parallel("pc3d_conv_pack", *strided, panel, packed)
+    per_thread = (
+        library.call("pc3d_conv_narrow_scratch_bytes", taps, c_out)
+        if narrow
+        else library.call("pc3d_conv_scratch_bytes", c_out)
+    )
+    scratch = torch.empty(per_thread * num_threads(), dtype=torch.uint8)
+    kernel = "pc3d_conv_narrow" if narrow else "pc3d_conv"
+    sizes = (len(x), num_out, taps, c_in, c_out)
+    tensors = (x.contiguous(), packed, table.contiguous(), y)
+    library.checked(_beyond(x), kernel, *tensors, *sizes, scratch)
+    return y
+
+
+def weight_grad(library: CpuLibrary, x: Tensor, grad: Tensor, table: Tensor) -> Tensor:
+    """`reference_weight_grad`."""
+    (taps, num_out), c_in, c_out = table.shape, x.shape[1], grad.shape[1]
+    sizes = (num_out, taps, c_in, c_out)
+    chunks = library.call("pc3d_weight_grad_chunks", *sizes)
+    padded = library.call("pc3d_conv_padded", c_out)
+    sums = x.new_empty(chunks * taps * c_in * padded)
+    per_thread = library.call("pc3d_weight_grad_scratch_bytes", c_in, c_out)
+    scratch = torch.empty(per_thread * num_threads(), dtype=torch.uint8)
+    tensors = (x.contiguous(), grad.contiguous(), table.contiguous(), sums)
+    library.checked(_beyond(x), "pc3d_weight_grad", *tensors, len(x), *sizes, scratch)
+    out = x.new_empty(taps, c_in, c_out)
+    library.parallel("pc3d_weight_grad_reduce", sums, chunks, taps, c_in, c_out, out)
+    return out
+
+
+def _beyond(x: Tensor) -> IndexError:
+    return IndexError(f"the table names rows beyond the {len(x)} of x")

@@ -1,0 +1,247 @@
+"""Every C++ kernel, for every instruction set, against the reference in float64."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import Tensor
+
+import cuda_ops
+from cuda_ops.devoxelize import cpu as devoxelize_cpu
+from cuda_ops.devoxelize import op as devoxelize_op
+from cuda_ops.morton import cpu as morton_cpu
+from cuda_ops.neighbor_table import cpu as table_cpu
+from cuda_ops.neighbor_table.op import (
+    reference_down_table,
+    reference_lookup,
+    reference_neighbor_table,
+)
+from cuda_ops.runtime import CpuLibrary, serving
+from cuda_ops.sparse_conv import cpu as conv_cpu
+from cuda_ops.sparse_conv.op import reference_sparse_conv, reference_weight_grad
+from cuda_ops.voxelize import cpu as voxelize_cpu
+from cuda_ops.voxelize.op import reference_voxel_mean, reference_voxelize
+from tests import oracle
+from tests.attack import WIDE, assert_sums, asymmetric, strided
+from tests.cuda_ops.kernels import ISAS, library_of
+
+# Below, at and above the widths of vectors, panels, blocks, the narrow kernel and the inner block.
+WIDTHS = [(1, 1), (3, 7), (4, 32), (6, 33), (8, 8), (9, 16), (13, 24), (31, 40), (32, 32), (64, 72)]
+WIDE_WIDTHS = [(96, 8), (200, 20), (384, 5)]
+KERNELS = [(1, 1, "cube"), (3, 1, "cube"), (3, 3, "cross"), (5, 1, "cube"), (5, 3, "cube")]
+
+
+@pytest.fixture(params=ISAS)
+def library(request: pytest.FixtureRequest) -> CpuLibrary:
+    return library_of(request.param)
+
+
+def keys_of(name: str) -> Tensor:
+    if name == "many":  # more rows than a tile of any kernel, and than a chunk of weight gradients
+        generator = torch.Generator().manual_seed(5)
+        xyz = torch.randint(-30, 34, (9000, 4), generator=generator, dtype=torch.int32)
+        xyz[:, 0], xyz[:, 3] = xyz[:, 0] % 2, xyz[:, 3] // 8
+        return cuda_ops.voxelize(cuda_ops.morton_encode(xyz))[0]
+    return torch.tensor([oracle.key(row) for row in WIDE[name].rows], dtype=torch.int64)
+
+
+NAMES = [*WIDE, "many"]
+
+
+def offsets_of(size: int, dilation: int, shape: str) -> Tensor:
+    return torch.tensor(oracle.offsets(size, dilation, shape), dtype=torch.int32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size, dilation, shape", [*KERNELS, (5, 511, "cube"), (3, 1023, "cube")])
+def test_neighbor_table(library, name, size, dilation, shape):
+    keys, offsets = keys_of(name), offsets_of(size, dilation, shape)
+    expected = reference_neighbor_table(keys, offsets)
+    assert torch.equal(table_cpu.neighbor_table(library, keys, offsets), expected)
+
+
+def test_neighbor_table_of_irregular_offsets(library):
+    """Taps in any order, one-sided, repeated."""
+    offsets = torch.tensor([[4, -9, 1], [0, 0, 0], [0, 0, 0], [-1, 17, 3]], dtype=torch.int32)
+    keys = keys_of("many")
+    expected = reference_neighbor_table(keys, offsets)
+    assert torch.equal(table_cpu.neighbor_table(library, strided(keys), offsets), expected)
+    too_many = torch.zeros(126, 3, dtype=torch.int32)
+    assert table_cpu.neighbor_table(library, keys, too_many) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lookup_and_down_table(library, name):
+    keys = keys_of(name)
+    queries = torch.cat([keys, keys + 1, keys ^ (1 << 40), torch.tensor([-1, 0, 2**62])])
+    assert torch.equal(table_cpu.lookup(library, keys, queries), reference_lookup(keys, queries))
+    ours, expected = table_cpu.down_table(library, keys), reference_down_table(keys)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_morton_and_voxelize(library, name):
+    keys = keys_of(name)
+    indices = morton_cpu.decode(library, keys)
+    assert torch.equal(indices, cuda_ops.morton_decode(keys))
+    assert torch.equal(morton_cpu.encode(library, indices), keys)
+    points = keys.repeat(3)[torch.randperm(3 * len(keys), generator=torch.Generator())]
+    for some in (points, points.sort().values, points[:1], -points):
+        ours, expected = voxelize_cpu.voxelize(library, some), reference_voxelize(some)
+        assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+def test_encode_tells_what_does_not_fit(library):
+    for row in ([0, 130049, 0, 0], [0, 0, 0, -130049], [512, 0, 0, 0], [-1, 0, 0, 0]):
+        rows = torch.zeros(20000, 4, dtype=torch.int32)
+        rows[-1] = torch.tensor(row)
+        assert morton_cpu.encode(library, rows) is None
+    with pytest.raises(ValueError, match="130049"):
+        cuda_ops.morton_encode(torch.tensor([[0, 130049, 0, 0]], dtype=torch.int32))
+
+
+@pytest.mark.parametrize("channels", [1, 6, 16, 37])
+def test_voxel_mean(library, channels):
+    point2voxel = torch.randint(300, (2000,), generator=torch.Generator().manual_seed(1))
+    _, point2voxel, counts = torch.unique(point2voxel, return_inverse=True, return_counts=True)
+    feats = asymmetric(2000, channels, dtype=torch.float32)
+    ours = voxelize_cpu.voxel_mean(library, strided(feats), point2voxel, counts)
+    expected, magnitude = (
+        reference_voxel_mean(f, point2voxel, counts) for f in (feats.double(), feats.double().abs())
+    )
+    assert_sums(ours, expected, magnitude, terms=int(counts.max()))
+
+
+@lru_cache
+def conv_maps(name: str) -> list[tuple[Tensor, Tensor | None]]:
+    keys = keys_of(name)
+    submanifold = reference_neighbor_table(keys, offsets_of(3, 1, "cube"))
+    _, down, up = reference_down_table(keys)
+    return [(submanifold, None), (down, up), (up, down)]
+
+
+@pytest.mark.parametrize("name", ["three, one empty", "one voxel", "none", "extremes"])
+@pytest.mark.parametrize("c_in, c_out", WIDTHS)
+def test_conv_and_its_gradients(library, name, c_in, c_out):
+    for table, table_t in conv_maps(name):
+        compare_conv(library, table, table_t, c_in, c_out)
+
+
+@pytest.mark.parametrize("c_in, c_out", [*WIDTHS, *WIDE_WIDTHS])
+def test_conv_and_its_gradients_on_many_tiles(library, c_in, c_out):
+    for table, table_t in conv_maps("many"):
+        compare_conv(library, table, table_t, c_in, c_out)
+
+
+def compare_conv(
+    library: CpuLibrary, table: Tensor, table_t: Tensor | None, c_in: int, c_out: int
+) -> None:
+    num_in = (table if table_t is None else table_t).shape[1]
+    x = asymmetric(num_in, c_in, dtype=torch.float32)
+    grad = asymmetric(table.shape[1], c_out, dtype=torch.float32, seed=2)
+    weight = asymmetric(len(table), c_out, c_in, dtype=torch.float32, seed=1).transpose(1, 2)
+    y = conv_cpu.sparse_conv(library, x, weight, table, table_t)
+    wide = [(a.double(), a.double().abs()) for a in (x, weight, grad)]
+    expected, magnitude = (
+        reference_sparse_conv(wide[0][i], wide[1][i], table, None) for i in (0, 1)
+    )
+    assert_sums(y, expected, magnitude, terms=len(table) * c_in)
+    ours = conv_cpu.weight_grad(library, x, grad, table)
+    expected, magnitude = (reference_weight_grad(wide[0][i], wide[2][i], table) for i in (0, 1))
+    assert_sums(ours, expected, magnitude, terms=max(1, table.shape[1]))
+
+
+@pytest.mark.parametrize("channels", [1, 7, 16, 40])
+def test_trilinear_and_devoxelize(library, channels):
+    keys = keys_of("many")
+    generator = torch.Generator().manual_seed(2)
+    batch = torch.randint(0, 2, (3000,), generator=generator)
+    position = (torch.rand(3000, 3, generator=generator) - 0.5) * torch.tensor([70, 70, 12])
+    position[:100] = position[:100].round()  # on the lattice itself
+    index, weight = devoxelize_cpu.trilinear(library, keys, batch, position)
+    expected = devoxelize_op.reference_trilinear(keys, batch, position)
+    assert torch.equal(index, expected[0]) and (index >= 0).any(dim=0).sum() > 500
+    torch.testing.assert_close(weight, expected[1], rtol=1e-6, atol=1e-7)
+
+    x = asymmetric(len(keys), channels, dtype=torch.float32)
+    grad = asymmetric(3000, channels, dtype=torch.float32, seed=3)
+    y = devoxelize_cpu.devoxelize(library, x, index, weight)
+    share = weight.double()
+    reference = devoxelize_op.reference_devoxelize
+    expected = reference(x.double(), index, share)
+    assert_sums(y, expected, reference(x.double().abs(), index, share), terms=8)
+    x_grad = devoxelize_cpu.devoxelize_grad(library, grad, index, weight, len(keys))
+    back = devoxelize_op.reference_devoxelize_grad
+    expected = back(grad.double(), index, share, len(keys))
+    magnitude = back(grad.double().abs(), index, share, len(keys))
+    assert_sums(x_grad, expected, magnitude, terms=100)
+
+
+def every_float_result(library: CpuLibrary) -> list[Tensor]:
+    keys = keys_of("many")
+    table = table_cpu.neighbor_table(library, keys, offsets_of(3, 1, "cube"))
+    results = [table]
+    for c_in, c_out in ((5, 9), (40, 24)):
+        x = asymmetric(len(keys), c_in, dtype=torch.float32)
+        weight = asymmetric(27, c_in, c_out, dtype=torch.float32)
+        y = conv_cpu.sparse_conv(library, x, weight, table, None)
+        results += [y, conv_cpu.weight_grad(library, x, y, table)]
+    batch, position = torch.zeros(4000, dtype=torch.int64), torch.rand(4000, 3) * 20
+    index, share = devoxelize_cpu.trilinear(library, keys, batch, position)
+    y = devoxelize_cpu.devoxelize(library, results[-2], index, share)
+    results += [y, devoxelize_cpu.devoxelize_grad(library, y, index, share, len(keys))]
+    point2voxel, counts = torch.arange(4000) % 50, torch.full((50,), 80)
+    return [*results, voxelize_cpu.voxel_mean(library, y, point2voxel, counts)]
+
+
+def test_the_same_bits_on_every_run_and_number_of_threads(library):
+    before = torch.get_num_threads()
+    runs = []
+    try:
+        for num_threads in (1, 2, 3, 1):
+            torch.set_num_threads(num_threads)
+            torch.manual_seed(0)
+            runs.append(every_float_result(library))
+    finally:
+        torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+
+
+@pytest.mark.parametrize("keys", [[5, 4], [4, 4], [70, 5]], ids=["order", "twice", "block order"])
+def test_keys_that_are_not_sorted_and_unique_are_refused(library, keys):
+    keys = torch.tensor(keys)
+    for call in (
+        lambda: table_cpu.neighbor_table(library, keys, offsets_of(3, 1, "cube")),
+        lambda: table_cpu.lookup(library, keys, keys),
+        lambda: devoxelize_cpu.trilinear(library, keys, torch.zeros(1), torch.zeros(1, 3)),
+    ):
+        with pytest.raises(ValueError, match="ascending and unique"):
+            call()
+
+
+def test_rows_that_are_not_there_are_refused(library):
+    x, grad = torch.ones(3, 12), torch.ones(2, 4)
+    table = torch.tensor([[0, 3]], dtype=torch.int32)
+    for call in (
+        lambda: conv_cpu.sparse_conv(library, x, torch.ones(1, 12, 4), table, None),
+        lambda: conv_cpu.sparse_conv(library, x[:, :4], torch.ones(1, 4, 4), table, None),
+        lambda: conv_cpu.weight_grad(library, x, grad, table),
+        lambda: devoxelize_cpu.devoxelize(library, x, table, torch.ones(1, 2)),
+        lambda: devoxelize_cpu.devoxelize_grad(library, grad, table, torch.ones(1, 2), 3),
+        lambda: voxelize_cpu.voxel_mean(library, x, torch.tensor([0, 1, 2]), torch.ones(2).long()),
+        lambda: voxelize_cpu.voxel_mean(library, x, torch.tensor([0, 1, -1]), torch.ones(2).long()),
+    ):
+        with pytest.raises(IndexError, match="names"):
+            call()
+
+
+def test_float64_stays_on_the_reference():
+    keys = keys_of("three, one empty")
+    table = reference_neighbor_table(keys, offsets_of(3, 1, "cube"))
+    x, weight = asymmetric(len(keys), 5), asymmetric(27, 5, 9)
+    with serving("reference"):
+        expected = cuda_ops.sparse_conv(x, weight, table)
+    assert torch.equal(cuda_ops.sparse_conv(x, weight, table), expected)
