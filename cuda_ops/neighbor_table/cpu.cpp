@@ -15,81 +15,95 @@ constexpr int kCodes = 64;               // voxels of a block
 constexpr int kMaxSlots = 8 * kMaxTaps;  // an offset leads from a block to at most 8 others
 constexpr int64_t kBlocksPerTask = 64;
 
-constexpr int kBlockAxisBits = kAxisBits - 2;
-constexpr uint64_t kBeyond = ~uint64_t{0};  // outside the range of keys
+constexpr int kParities = 8;  // places of a block in its group of 2 x 2 x 2
+constexpr int kGroupAxisBits = kAxisBits - 3;
+constexpr int kGroupBatchShift = 3 * kGroupAxisBits;
+constexpr uint64_t kGroupAxis = (uint64_t{1} << kGroupAxisBits) - 1;
 
-// The shifts that occur along one axis, in blocks.
-struct Axis {
-  int num;
-  int shift[kMaxTaps];
-
-  int find(int wanted) {
-    for (int i = 0; i < num; ++i) {
-      if (shift[i] == wanted) return i;
-    }
-    shift[num] = wanted;
-    return num++;
-  }
+// The groups that hold the blocks around a block, which depend on the place of that block in its
+// own.
+struct View {
+  int num_groups;
+  int16_t group_shift[kMaxSlots][3];  // in groups
+  uint64_t shift_bits[kMaxSlots][3];  // the same as key bits, modulo the range of an axis
+  uint16_t slot_group[kMaxSlots];     // where each slot's block is: in which of the groups,
+  uint8_t slot_place[kMaxSlots];      // and at which place there
 };
 
-// Where an offset leads from each place in a block: to which of the blocks around, and where in it.
+// Where an offset leads from each place in a block: to which of the blocks around ("slots"), and
+// where in it.
 struct Reach {
-  Axis axes[3];
   int num_slots;
-  uint8_t slot_shift[kMaxSlots][3];   // the blocks around, as numbers of the axes' shifts
-  uint16_t target[kMaxTaps][kCodes];  // slot * kCodes + place there
+  int16_t slot_shift[kMaxSlots][3];   // in blocks
+  uint16_t target[kCodes][kMaxTaps];  // slot * kCodes + place there
+  View views[kParities];
 
   void build(const int32_t* offsets, int64_t num_taps) {
-    num_slots = axes[0].num = axes[1].num = axes[2].num = 0;
-    for (int tap = 0; tap < num_taps; ++tap) {
+    num_slots = 0;
+    for (int64_t tap = 0; tap < num_taps; ++tap) {
       for (int place = 0; place < kCodes; ++place) {
-        uint8_t shift[3];
+        int16_t shift[3];
         uint64_t bits = 0;
         for (int axis = 0; axis < 3; ++axis) {
           const int moved = static_cast<int>(gather(place >> (2 - axis))) + offsets[3 * tap + axis];
-          shift[axis] = static_cast<uint8_t>(axes[axis].find(moved >> 2));  // floor
+          shift[axis] = static_cast<int16_t>(moved >> 2);  // floor
           bits |= spread_axis(static_cast<uint64_t>(moved & 3), axis);
         }
-        target[tap][place] = static_cast<uint16_t>(find(shift) * kCodes + static_cast<int>(bits));
+        const int slot = find(shift, slot_shift, num_slots);
+        target[place][tap] = static_cast<uint16_t>(slot * kCodes + static_cast<int>(bits));
       }
     }
+    for (int parity = 0; parity < kParities; ++parity) build_view(parity, views[parity]);
   }
 
-  // The blocks around a block, in the order of the slots; those beyond the range of keys are empty.
+  // The blocks around a block, in the order of the slots. Legal voxels keep a border that no offset
+  // crosses, so that adding shifts modulo the range finds nothing on the other side.
   void look_around(const BlockIndex& index, int64_t block_key, Block* around) const {
-    const uint64_t key = static_cast<uint64_t>(block_key);
-    const uint64_t cloud = key >> (3 * kBlockAxisBits) << (3 * kBlockAxisBits);
-    uint64_t bits[3][kMaxTaps];
-    for (int axis = 0; axis < 3; ++axis) {
-      const int64_t at =
-          static_cast<int64_t>(gather(key >> (2 - axis)) & ((1 << kBlockAxisBits) - 1));
-      for (int i = 0; i < axes[axis].num; ++i) {
-        const int64_t moved = at + axes[axis].shift[i];
-        const bool legal = moved >= 0 && moved >> kBlockAxisBits == 0;
-        bits[axis][i] = legal ? spread_axis(static_cast<uint64_t>(moved), axis) : kBeyond;
+    const View& view = views[block_key & (kParities - 1)];
+    const uint64_t key = static_cast<uint64_t>(block_key) >> 3;
+    const uint64_t cloud = key >> kGroupBatchShift << kGroupBatchShift;
+    Group groups[kMaxSlots];
+    for (int g = 0; g < view.num_groups; ++g) {
+      uint64_t moved = cloud;
+      for (int axis = 0; axis < 3; ++axis) {
+        const uint64_t mask = spread_axis(kGroupAxis, axis);
+        moved |= ((key | ~mask) + view.shift_bits[g][axis]) & mask;  // carries skip foreign bits
       }
+      groups[g] = index.find_group(moved);
     }
-    Group last{kNoGroup, 0, 0};
-    uint64_t last_key = kNoGroup;
     for (int s = 0; s < num_slots; ++s) {
-      const uint8_t* shift = slot_shift[s];
-      const uint64_t moved = cloud | bits[0][shift[0]] | bits[1][shift[1]] | bits[2][shift[2]];
-      if (moved == kBeyond) {
-        around[s] = {0, 0};
-        continue;
-      }
-      if (moved >> 3 != last_key) last = index.find_group(last_key = moved >> 3);
-      around[s] = index.block(last, static_cast<int>(moved & 7));
+      around[s] = index.block(groups[view.slot_group[s]], view.slot_place[s]);
     }
   }
 
  private:
-  int find(const uint8_t shift[3]) {
-    for (int s = 0; s < num_slots; ++s) {
-      if (!memcmp(slot_shift[s], shift, sizeof(slot_shift[s]))) return s;
+  // The number of `shift` in `known`, where it is added if it is new.
+  static int find(const int16_t shift[3], int16_t (*known)[3], int& num) {
+    for (int i = 0; i < num; ++i) {
+      if (!memcmp(known[i], shift, sizeof(known[i]))) return i;
     }
-    memcpy(slot_shift[num_slots], shift, sizeof(slot_shift[0]));
-    return num_slots++;
+    memcpy(known[num], shift, sizeof(known[num]));
+    return num++;
+  }
+
+  void build_view(int parity, View& view) const {
+    view.num_groups = 0;
+    for (int s = 0; s < num_slots; ++s) {
+      int16_t shift[3];
+      int place = 0;
+      for (int axis = 0; axis < 3; ++axis) {
+        const int moved = (parity >> (2 - axis) & 1) + slot_shift[s][axis];
+        shift[axis] = static_cast<int16_t>(moved >> 1);
+        place |= (moved & 1) << (2 - axis);
+      }
+      const int group = find(shift, view.group_shift, view.num_groups);
+      for (int axis = 0; axis < 3; ++axis) {
+        view.shift_bits[group][axis] =
+            spread_axis(static_cast<uint64_t>(shift[axis]) & kGroupAxis, axis);
+      }
+      view.slot_group[s] = static_cast<uint16_t>(group);
+      view.slot_place[s] = static_cast<uint8_t>(place);
+    }
   }
 };
 
@@ -118,15 +132,13 @@ PC3D_EXPORT int64_t pc3d_neighbor_table(const int64_t* keys, int64_t num, const 
     for (int64_t b = task * kBlocksPerTask; b < end; ++b) {
       reach.look_around(index, index.block_keys[b], around);
       const Block& block = index.blocks[b];
-      const int num_rows = __builtin_popcountll(block.occupancy);
-      uint8_t place[kCodes];
-      for (int i = 0; i < num_rows; ++i)
-        place[i] = static_cast<uint8_t>(keys[block.start + i] & 63);
-      for (int tap = 0; tap < num_taps; ++tap) {
-        int32_t* row = table + tap * num + block.start;
-        for (int i = 0; i < num_rows; ++i) {
-          const int target = reach.target[tap][place[i]];
-          row[i] = around[target / kCodes].row(target % kCodes);
+      const int64_t end_row =
+          static_cast<int64_t>(block.start) + __builtin_popcountll(block.occupancy);
+      for (int64_t row = static_cast<int64_t>(block.start); row < end_row; ++row) {
+        const uint16_t* target = reach.target[keys[row] & 63];
+        int32_t* entry = table + row;
+        for (int64_t tap = 0; tap < num_taps; ++tap, entry += num) {
+          *entry = around[target[tap] / kCodes].row(target[tap] % kCodes);
         }
       }
     }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../runtime/include/compress.h"
 #include "../runtime/include/parallel.h"
 #include "../runtime/include/simd.h"
 
@@ -15,75 +16,98 @@ using namespace pc3d;
 
 namespace {
 
-constexpr int64_t kMaxTile = 512;          // output rows of a tile
-constexpr int64_t kTileBytes = 128 << 10;  // of its sums: a part of the second-level cache
-constexpr int64_t kInnerBlock =
-    192;  // input channels per pass: a panel of weights fits the first level
+constexpr int64_t kMaxTile = 512;  // output rows of a tile
+// Of its sums: a part of the second-level cache.
+constexpr int64_t kTileBytes = 128 << 10;
+// Of the weight of a tap: a part of the first-level cache.
+constexpr int64_t kWeightBytes = 20 << 10;
+// Input channels per pass, so that a panel of the weight stays in the first-level cache.
+constexpr int64_t kInnerBlock = 192;
 
-// Sums of R rows x NV vectors over `inner` channels. x [R] rows, w [inner, width], y [R] rows of
-// sums.
-template <int R, int NV>
-PC3D_INLINE void multiply(const float* const* x, int64_t inner, const float* w, int64_t width,
-                          float* const* y) {
-  Vec sum[R][NV];
-  const float* row[R];
-  PC3D_UNROLL for (int r = 0; r < R; ++r) {
-    row[r] = x[r];
-    PC3D_UNROLL for (int v = 0; v < NV; ++v) sum[r][v] = load(y[r] + v * kLanes);
-  }
-  for (int64_t c = 0; c < inner; ++c) {
-    Vec factor[NV];
-    PC3D_UNROLL for (int v = 0; v < NV; ++v) factor[v] = load(w + c * width + v * kLanes);
+// The pairs of one tap: rows of x that meet rows of sums, and the weight between them, in panels.
+struct Product {
+  const float* x;
+  int64_t c_in;
+  float* sums;
+  int64_t padded;  // columns of sums
+  const PairList& pairs;
+  const float* weight;
+  int64_t inner, depth;     // the input channels of this pass
+  int64_t column, columns;  // the output channels of this pass, from and to
+
+  // R rows and all columns of this pass. Sums of a panel stay in registers over the input channels.
+  template <int R>
+  PC3D_INLINE void multiply(int64_t first) const {
+    const float* from[R];
+    float* to[R];
     PC3D_UNROLL for (int r = 0; r < R; ++r) {
-      const Vec value = broadcast(row[r][c]);
-      PC3D_UNROLL for (int v = 0; v < NV; ++v) sum[r][v] += value * factor[v];
+      from[r] = x + pairs.input[first + r] * c_in + inner;
+      to[r] = sums + pairs.place[first + r] * padded;
+    }
+    int64_t c = column;
+    for (; c + kPanel <= columns; c += kPanel) {
+      multiply_panel<R, 2>(from, weight + c * c_in + inner * kPanel, to, c);
+    }
+    if (c < columns) multiply_panel<R, 1>(from, weight + c * c_in + inner * kLanes, to, c);
+  }
+
+  template <int R>
+  void multiply_all() const {
+    int64_t first = 0;
+    for (; first + R <= pairs.num; first += R) multiply<R>(first);
+    multiply_rest<R - 1>(first);
+  }
+
+ private:
+  template <int R, int NV>
+  PC3D_INLINE void multiply_panel(const float* const* from, const float* w, float* const* to,
+                                  int64_t c) const {
+    Vec sum[R][NV];
+    PC3D_UNROLL for (int r = 0; r < R; ++r) {
+      PC3D_UNROLL for (int v = 0; v < NV; ++v) sum[r][v] = load(to[r] + c + v * kLanes);
+    }
+    _Pragma("GCC unroll 4") for (int64_t i = 0; i < depth; ++i) {
+      Vec factor[NV];
+      PC3D_UNROLL for (int v = 0; v < NV; ++v) factor[v] = load(w + (i * NV + v) * kLanes);
+      PC3D_UNROLL for (int r = 0; r < R; ++r) {
+        const Vec value = broadcast(from[r][i]);
+        PC3D_UNROLL for (int v = 0; v < NV; ++v) sum[r][v] += value * factor[v];
+      }
+    }
+    PC3D_UNROLL for (int r = 0; r < R; ++r) {
+      PC3D_UNROLL for (int v = 0; v < NV; ++v) store(to[r] + c + v * kLanes, sum[r][v]);
     }
   }
-  PC3D_UNROLL for (int r = 0; r < R; ++r) {
-    PC3D_UNROLL for (int v = 0; v < NV; ++v) store(y[r] + v * kLanes, sum[r][v]);
-  }
-}
 
-// The last rows of a list, fewer than a block.
-template <int R, int NV>
-void multiply_rest(int64_t num, const float* const* x, int64_t inner, const float* w, int64_t width,
-                   float* const* y) {
-  if constexpr (R > 0) {
-    if (num == R) return multiply<R, NV>(x, inner, w, width, y);
-    multiply_rest<R - 1, NV>(num, x, inner, w, width, y);
+  // The last rows, fewer than a block.
+  template <int R>
+  void multiply_rest(int64_t first) const {
+    if constexpr (R > 0) {
+      if (pairs.num - first == R) return multiply<R>(first);
+      multiply_rest<R - 1>(first);
+    }
   }
-}
-
-template <int NV>
-void multiply_rows(int64_t num, const float* const* x, int64_t inner, const float* w,
-                   float* const* y) {
-  constexpr int R = kBlockRows<NV>;
-  constexpr int64_t width = NV * kLanes;
-  int64_t i = 0;
-  for (; i + R <= num; i += R) multiply<R, NV>(x + i, inner, w, width, y + i);
-  multiply_rest<R - 1, NV>(num - i, x + i, inner, w, width, y + i);
-}
+};
 
 }  // namespace
 
 PC3D_EXPORT int64_t pc3d_conv_padded(int64_t channels) { return round_up(channels, kLanes); }
 
 PC3D_EXPORT int64_t pc3d_conv_scratch_bytes(int64_t c_out) {
-  return kMaxTile * (sizeof(float) * round_up(c_out, kLanes) + sizeof(float*) * 2) + 64;
+  return sizeof(float) * kMaxTile * round_up(c_out, kLanes) +
+         sizeof(int32_t) * 2 * (kMaxTile + kListSlack) + 64;
 }
 
-PC3D_EXPORT int64_t pc3d_conv_panel() { return kPanel; }
-
-// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, panel], padded with zeros;
-// the last panel may be narrower.
+// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, kPanel], padded with
+// zeros; the last panel may be a single vector.
 PC3D_EXPORT void pc3d_conv_pack(const float* weight, int64_t stride_tap, int64_t stride_in,
                                 int64_t stride_out, int64_t taps, int64_t c_in, int64_t c_out,
-                                int64_t panel, float* packed, int64_t threads) {
+                                float* packed, int64_t threads) {
   const int64_t padded = round_up(c_out, kLanes);
   parallel_for(taps, threads, [&](int64_t tap, int) {
     float* to = packed + tap * c_in * padded;
-    for (int64_t first = 0; first < padded; first += panel) {
-      const int64_t width = padded - first < panel ? padded - first : panel;
+    for (int64_t first = 0; first < padded; first += kPanel) {
+      const int64_t width = padded - first < kPanel ? padded - first : kPanel;
       const int64_t valid = c_out - first < width ? c_out - first : width;
       const float* from = weight + tap * stride_tap + first * stride_out;
       for (int64_t c = 0; c < c_in; ++c, to += width) {
@@ -103,46 +127,38 @@ PC3D_EXPORT int64_t pc3d_conv(const float* x, const float* packed, const int32_t
   int64_t beyond = 0;
   int64_t tile = kTileBytes / static_cast<int64_t>(sizeof(float) * padded) / 64 * 64;
   tile = tile < 64 ? 64 : tile > kMaxTile ? kMaxTile : tile;
+  // Columns per pass: all, if the weight of a tap stays in the first-level cache, so that a row of
+  // x is fetched once; else a panel, which stays there.
+  const int64_t weight_bytes = static_cast<int64_t>(sizeof(float)) * c_in * padded;
+  const int64_t width = weight_bytes <= kWeightBytes ? padded : kPanel;
   parallel_for(ceil_div(num_out, tile), threads, [&](int64_t task, int thread) {
     char* memory = scratch + thread * pc3d_conv_scratch_bytes(c_out);
     float* sums = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
-    float** outputs = reinterpret_cast<float**>(sums + kMaxTile * padded);
-    const float** inputs = const_cast<const float**>(outputs + kMaxTile);
+    int32_t* input = reinterpret_cast<int32_t*>(sums + kMaxTile * padded);
+    PairList pairs{input, input + kMaxTile + kListSlack, 0, -1};
     const int64_t first = task * tile;
-    const int64_t rows = num_out - first < tile ? num_out - first : tile;
-    int32_t last = -1;
-    memset(sums, 0, sizeof(float) * rows * padded);
+    const int64_t num_rows = num_out - first < tile ? num_out - first : tile;
+    memset(sums, 0, sizeof(float) * num_rows * padded);
     for (int64_t tap = 0; tap < taps; ++tap) {
-      const int32_t* neighbor = table + tap * num_out + first;
-      int64_t num = 0;
-      for (int64_t i = 0; i < rows; ++i) {
-        inputs[num] = x + neighbor[i] * c_in;
-        outputs[num] = sums + i * padded;
-        num += static_cast<uint64_t>(static_cast<int64_t>(neighbor[i])) <
-               static_cast<uint64_t>(num_in);
-        last = last < neighbor[i] ? neighbor[i] : last;
-      }
-      for (int64_t inner = 0; inner < c_in && num; inner += kInnerBlock) {
-        const int64_t depth = c_in - inner < kInnerBlock ? c_in - inner : kInnerBlock;
-        const float* w = packed + tap * c_in * padded;
-        for (int64_t column = 0; column < padded; column += kPanel) {
-          if (padded - column >= kPanel) {
-            multiply_rows<2>(num, inputs, depth, w + column * c_in + inner * kPanel, outputs);
+      list_pairs(table + tap * num_out + first, num_rows, num_in, pairs);
+      Product product{x, c_in, sums, padded, pairs, packed + tap * c_in * padded, 0, 0, 0, 0};
+      for (; product.inner < c_in; product.inner += kInnerBlock) {
+        const int64_t rest = c_in - product.inner;
+        product.depth = rest < kInnerBlock ? rest : kInnerBlock;
+        for (product.column = 0; product.column < padded; product.column = product.columns) {
+          product.columns = padded - product.column < width ? padded : product.column + width;
+          if (padded == kLanes) {
+            product.multiply_all<kBlockRows<1>>();  // blocks of one vector are taller
           } else {
-            multiply_rows<1>(num, inputs, depth, w + column * c_in + inner * kLanes, outputs);
+            product.multiply_all<kRows>();
           }
-          for (int64_t i = 0; i < num; ++i) outputs[i] += kPanel;
-        }
-        for (int64_t i = 0; i < num; ++i) {
-          inputs[i] += depth;
-          outputs[i] -= round_up(padded, kPanel);
         }
       }
     }
-    for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t i = 0; i < num_rows; ++i) {
       memcpy(y + (first + i) * c_out, sums + i * padded, sizeof(float) * c_out);
     }
-    if (last >= num_in) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
+    if (pairs.last >= num_in) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
   });
   return beyond;
 }

@@ -8,9 +8,6 @@ from torch import Tensor
 from cuda_ops.runtime import CpuLibrary
 from cuda_ops.runtime.threads import num_threads
 
-MAX_NARROW = 8
-"""Up to so many input channels the kernel that keeps sums in registers over all taps is faster."""
-
 
 def sparse_conv(
     library: CpuLibrary, x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
@@ -19,21 +16,14 @@ def sparse_conv(
     (taps, c_in, c_out), num_out = weight.shape, table.shape[1]
     y = x.new_empty(num_out, c_out)
     padded = library.call("pc3d_conv_padded", c_out)
-    narrow = c_in <= MAX_NARROW
-    panel = padded if narrow else library.call("pc3d_conv_panel")
     packed = x.new_empty(taps * c_in * padded)
     strided = (weight.data_ptr(), *weight.stride(), *weight.shape)  # the gradient's is transposed
-    library.parallel("pc3d_conv_pack", *strided, panel, packed)
-    per_thread = (
-        library.call("pc3d_conv_narrow_scratch_bytes", taps, c_out)
-        if narrow
-        else library.call("pc3d_conv_scratch_bytes", c_out)
-    )
+    library.parallel("pc3d_conv_pack", *strided, packed)
+    per_thread = library.call("pc3d_conv_scratch_bytes", c_out)
     scratch = torch.empty(per_thread * num_threads(), dtype=torch.uint8)
-    kernel = "pc3d_conv_narrow" if narrow else "pc3d_conv"
-    sizes = (len(x), num_out, taps, c_in, c_out)
     tensors = (x.contiguous(), packed, table.contiguous(), y)
-    library.checked(_beyond(x), kernel, *tensors, *sizes, scratch)
+    sizes = (len(x), num_out, taps, c_in, c_out)
+    library.checked(_beyond(x), "pc3d_conv", *tensors, *sizes, scratch)
     return y
 
 

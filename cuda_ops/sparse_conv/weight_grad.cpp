@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../runtime/include/compress.h"
 #include "../runtime/include/parallel.h"
 #include "../runtime/include/simd.h"
 
@@ -33,7 +34,7 @@ PC3D_INLINE void accumulate(const float* x, int64_t stride_x, const float* g, in
   PC3D_UNROLL for (int r = 0; r < R; ++r) {
     PC3D_UNROLL for (int v = 0; v < NV; ++v) sum[r][v] = load(w + r * stride_w + v * kLanes);
   }
-  for (int64_t p = 0; p < num; ++p, x += stride_x, g += stride_g) {
+  _Pragma("GCC unroll 2") for (int64_t p = 0; p < num; ++p, x += stride_x, g += stride_g) {
     Vec factor[NV];
     PC3D_UNROLL for (int v = 0; v < NV; ++v) factor[v] = load(g + v * kLanes);
     PC3D_UNROLL for (int r = 0; r < R; ++r) {
@@ -55,17 +56,33 @@ void accumulate_rest(int64_t rows, const float* x, int64_t stride_x, const float
   }
 }
 
-template <int NV>
-void accumulate_columns(int64_t c_in, const float* x, int64_t stride_x, const float* g,
-                        int64_t stride_g, int64_t num, float* w, int64_t stride_w) {
-  constexpr int R = kBlockRows<NV>;
-  int64_t c = 0;
-  for (; c + R <= c_in; c += R) {
-    accumulate<R, NV>(x + c, stride_x, g, stride_g, num, w + c * stride_w, stride_w);
+// Packed rows of x and of the gradient.
+struct Batch {
+  float* x;
+  float* g;
+  int64_t c_in, c_out, stride_x, stride_g;
+
+  // w [c_in, padded c_out] += the sum over `num` pairs.
+  void add_to(float* w, int64_t num) const {
+    const int64_t padded = round_up(c_out, kLanes);
+    int64_t column = 0;
+    for (; column + kPanel <= padded; column += kPanel) add_columns<2>(w, padded, column, num);
+    if (column < padded) add_columns<1>(w, padded, column, num);
   }
-  accumulate_rest<R - 1, NV>(c_in - c, x + c, stride_x, g, stride_g, num, w + c * stride_w,
-                             stride_w);
-}
+
+ private:
+  template <int NV>
+  void add_columns(float* w, int64_t padded, int64_t column, int64_t num) const {
+    constexpr int R = kBlockRows<NV>;
+    int64_t c = 0;
+    for (; c + R <= c_in; c += R) {
+      accumulate<R, NV>(x + c, stride_x, g + column, stride_g, num, w + c * padded + column,
+                        padded);
+    }
+    accumulate_rest<R - 1, NV>(c_in - c, x + c, stride_x, g + column, stride_g, num,
+                               w + c * padded + column, padded);
+  }
+};
 
 void copy_row(float* to, const float* from, int64_t channels) {
   int64_t c = 0;
@@ -86,7 +103,7 @@ PC3D_EXPORT int64_t pc3d_weight_grad_chunks(int64_t num_out, int64_t taps, int64
 
 PC3D_EXPORT int64_t pc3d_weight_grad_scratch_bytes(int64_t c_in, int64_t c_out) {
   return sizeof(float) * kBatch * (packed_stride(c_in) + packed_stride(c_out)) +
-         sizeof(int32_t) * 2 * kTile + 64;
+         sizeof(int32_t) * 2 * (kTile + kListSlack) + 64;
 }
 
 // sums [chunks, taps, c_in, padded c_out]: the gradient of every chunk of output rows; scratch: per
@@ -95,59 +112,45 @@ PC3D_EXPORT int64_t pc3d_weight_grad(const float* x, const float* grad, const in
                                      float* sums, int64_t num_in, int64_t num_out, int64_t taps,
                                      int64_t c_in, int64_t c_out, char* scratch, int64_t threads) {
   const int64_t padded = round_up(c_out, kLanes);
-  const int64_t stride_x = packed_stride(c_in), stride_g = packed_stride(c_out);
   const int64_t chunks = pc3d_weight_grad_chunks(num_out, taps, c_in, c_out);
   const int64_t chunk_rows = ceil_div(num_out, chunks);
   const int64_t groups = ceil_div(taps, kTapGroup);
   int64_t beyond = 0;
   parallel_for(chunks * groups, threads, [&](int64_t task, int thread) {
     char* memory = scratch + thread * pc3d_weight_grad_scratch_bytes(c_in, c_out);
-    float* packed_x =
-        reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
-    float* packed_g = packed_x + kBatch * stride_x;
-    int32_t* inputs = reinterpret_cast<int32_t*>(packed_g + kBatch * stride_g);
-    int32_t* outputs = inputs + kTile;
+    Batch batch{reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64),
+                nullptr,
+                c_in,
+                c_out,
+                packed_stride(c_in),
+                packed_stride(c_out)};
+    batch.g = batch.x + kBatch * batch.stride_x;
+    int32_t* input = reinterpret_cast<int32_t*>(batch.g + kBatch * batch.stride_g);
+    PairList pairs{input, input + kTile + kListSlack, 0, -1};
+    for (int64_t i = 0; i < kBatch; ++i) {  // the padding, once
+      memset(batch.g + i * batch.stride_g + c_out, 0, sizeof(float) * (batch.stride_g - c_out));
+    }
     const int64_t chunk = task / groups, first_tap = task % groups * kTapGroup;
     const int64_t last_tap = first_tap + kTapGroup < taps ? first_tap + kTapGroup : taps;
     const int64_t end = (chunk + 1) * chunk_rows < num_out ? (chunk + 1) * chunk_rows : num_out;
     float* w = sums + (chunk * taps + first_tap) * c_in * padded;
     memset(w, 0, sizeof(float) * (last_tap - first_tap) * c_in * padded);
-    int32_t last = -1;
-    for (int64_t i = 0; i < kBatch; ++i) {  // the padding, once
-      memset(packed_g + i * stride_g + c_out, 0, sizeof(float) * (stride_g - c_out));
-    }
     for (int64_t first = chunk * chunk_rows; first < end; first += kTile) {
       const int64_t rows = end - first < kTile ? end - first : kTile;
       for (int64_t tap = first_tap; tap < last_tap; ++tap) {
-        const int32_t* neighbor = table + tap * num_out + first;
-        int64_t num = 0;
-        for (int64_t i = 0; i < rows; ++i) {
-          inputs[num] = neighbor[i];
-          outputs[num] = static_cast<int32_t>(i);
-          num += static_cast<uint64_t>(static_cast<int64_t>(neighbor[i])) <
-                 static_cast<uint64_t>(num_in);
-          last = last < neighbor[i] ? neighbor[i] : last;
-        }
-        for (int64_t start = 0; start < num; start += kBatch) {
-          const int64_t pairs = num - start < kBatch ? num - start : kBatch;
-          for (int64_t p = 0; p < pairs; ++p) {
-            copy_row(packed_x + p * stride_x, x + inputs[start + p] * c_in, c_in);
-            copy_row(packed_g + p * stride_g, grad + (first + outputs[start + p]) * c_out, c_out);
+        list_pairs(table + tap * num_out + first, rows, num_in, pairs);
+        for (int64_t start = 0; start < pairs.num; start += kBatch) {
+          const int64_t num = pairs.num - start < kBatch ? pairs.num - start : kBatch;
+          for (int64_t i = 0; i < num; ++i) {
+            copy_row(batch.x + i * batch.stride_x, x + pairs.input[start + i] * c_in, c_in);
+            copy_row(batch.g + i * batch.stride_g, grad + (first + pairs.place[start + i]) * c_out,
+                     c_out);
           }
-          float* block = w + (tap - first_tap) * c_in * padded;
-          int64_t column = 0;
-          for (; column + kPanel <= padded; column += kPanel) {
-            accumulate_columns<2>(c_in, packed_x, stride_x, packed_g + column, stride_g, pairs,
-                                  block + column, padded);
-          }
-          if (column < padded) {
-            accumulate_columns<1>(c_in, packed_x, stride_x, packed_g + column, stride_g, pairs,
-                                  block + column, padded);
-          }
+          batch.add_to(w + (tap - first_tap) * c_in * padded, num);
         }
       }
     }
-    if (last >= num_in) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
+    if (pairs.last >= num_in) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
   });
   return beyond;
 }

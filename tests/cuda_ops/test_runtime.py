@@ -208,7 +208,8 @@ def test_a_file_that_is_no_library(monkeypatch, caplog):
 def test_every_set_compiles_without_warnings(isa, tmp_path):
     """Also those that this processor cannot run."""
     found = compiler.find_compiler()
-    strict = compiler.Compiler((*found.command, "-Wall", "-Wextra", "-Werror"), "")
+    quiet = ["-Wno-maybe-uninitialized"]  # GCC 12 finds some in its own AVX-512 header
+    strict = compiler.Compiler((*found.command, "-Wall", "-Wextra", "-Werror", *quiet), "")
     compiler.compile_library(strict, isa, tmp_path / "library.so")
 
 

@@ -1,0 +1,105 @@
+"""Arguments `key=value` of the benchmark programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from benchmarks.clouds import DEFAULT_POINTS, WORKLOADS
+from cuda_ops.runtime import supported_isas
+
+COMMON: Mapping[str, str] = MappingProxyType(
+    {
+        "workloads": ",".join(WORKLOADS),
+        "threads": "1,2",
+        "points": str(DEFAULT_POINTS),
+        "warmup": "2",
+        "runs": "7",
+        "contestants": "kernels,reference,spconv,numba",
+        "copy_mib": "256",
+        "out": "",
+    }
+)
+"""Keys of every program with their defaults; lists are separated by commas."""
+OURS = ("kernels", "reference")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every program is told.
+
+    Attributes:
+        workloads: names from `benchmarks.clouds.WORKLOADS`.
+        threads: numbers of threads to measure with.
+        points: size of the workloads, about their number of voxels.
+        warmup: runs before the clock starts.
+        runs: timed runs of each contestant.
+        contestants: `"kernels"`, `"reference"`, an instruction set, `"spconv"`, `"numba"`.
+        copy_mib: size of the stream copy in MiB.
+        out: files to write, `.json` or `.md`.
+    """
+
+    workloads: tuple[str, ...]
+    threads: tuple[int, ...]
+    points: int
+    warmup: int
+    runs: int
+    contestants: tuple[str, ...]
+    copy_mib: int
+    out: tuple[Path, ...]
+
+
+def parse(
+    arguments: Sequence[str], further: Mapping[str, str]
+) -> tuple[Options, Mapping[str, str]]:
+    """The options of a command line.
+
+    Args:
+        arguments: `key=value`, as they came from the shell.
+        further: the program's own keys with their defaults.
+
+    Returns:
+        The common options, and the values of the further keys.
+
+    Raises:
+        ValueError: an unknown key, workload or contestant, a number that is none, a file that is
+            neither `.json` nor `.md`.
+    """
+    values = {**COMMON, **further}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in values:
+            raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
+        values[key] = value
+    options = Options(
+        workloads=_names("workloads", values["workloads"], tuple(WORKLOADS)),
+        threads=tuple(_count("threads", number) for number in values["threads"].split(",")),
+        points=_count("points", values["points"]),
+        warmup=_count("warmup", values["warmup"]),
+        runs=_count("runs", values["runs"]),
+        contestants=_names(
+            "contestants", values["contestants"], (*OURS, *supported_isas(), "spconv", "numba")
+        ),
+        copy_mib=_count("copy_mib", values["copy_mib"]),
+        out=tuple(Path(name) for name in values["out"].split(",") if name),
+    )
+    for path in options.out:
+        if path.suffix not in (".json", ".md"):
+            raise ValueError(f"out must name .json or .md files; got {path}")
+    return options, {key: values[key] for key in further}
+
+
+def _names(key: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"{key} must be of {', '.join(known)}; got {', '.join(unknown)}")
+    return names
+
+
+def _count(key: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{key} must be positive whole numbers; got {text!r}")
+    return int(text)

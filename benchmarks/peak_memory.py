@@ -1,0 +1,77 @@
+"""Peak memory of a contestant that trains in a process of its own.
+
+`python -m benchmarks.peak_memory CONTESTANT INDICES.npy THREADS` writes two numbers of MiB, before
+and after three steps.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.clouds import Workload
+from benchmarks.measure import using_threads
+from benchmarks.report import REPOSITORY, Memory
+from benchmarks.steps import Problem, build_network, training_step
+
+STEPS = 3
+
+
+def peak_memory(workload: Workload, contestant: str, threads: int) -> Memory:
+    """Train three steps in a new process.
+
+    Raises:
+        RuntimeError: the process fails; the message holds what it wrote.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "indices.npy"
+        np.save(path, workload.coords.indices.numpy())
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.peak_memory",
+            contestant,
+            str(path),
+            str(threads),
+        ]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{contestant} could not train on {workload.name}:\n{done.stderr}")
+    before, peak = (float(number) for number in done.stdout.split()[-2:])
+    return Memory(workload.name, contestant, before, peak)
+
+
+def peak_mib() -> float:
+    """Largest resident set that this process had, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss starts at the size of the process that this one was forked from.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train and write the two numbers; returns the exit status."""
+    contestant, path, threads = arguments
+    with using_threads(int(threads)):
+        problem = Problem.random(torch.from_numpy(np.load(path)))
+        step = training_step(contestant, build_network(), problem)
+        before = peak_mib()
+        for _ in range(STEPS):
+            step()
+    sys.stdout.write(f"{before} {peak_mib()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
