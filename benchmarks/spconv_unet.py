@@ -6,8 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch import Tensor, nn, relu_
 
 from benchmarks.peers import Grid, spconv, spconv_submanifold, with_weight
 from pc3d.models import MinkUNet
@@ -69,7 +68,7 @@ class _ConvNorm(nn.Module):
     def forward(self, x: Any) -> Any:
         y = self.conv(x)
         feats = self.bn(y.features)
-        return y.replace_feature(relu(feats) if self.activate else feats)
+        return y.replace_feature(relu_(feats) if self.activate else feats)
 
 
 class _Residual(nn.Module):
@@ -92,7 +91,7 @@ class _Residual(nn.Module):
 
     def forward(self, x: Any) -> Any:
         y = self.conv2(self.conv1(x))
-        return y.replace_feature(relu(y.features + self.shortcut(x.features)))
+        return y.replace_feature(relu_(y.features + self.shortcut(x.features)))
 
 
 def _stage(blocks: nn.Module, level: int) -> nn.Sequential:

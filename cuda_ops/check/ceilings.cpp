@@ -6,7 +6,7 @@
 
 using namespace pc3d;
 
-constexpr int kChains = 2 * kRows;  // as many sums as the convolution keeps
+constexpr int kChains = kRegisters - kRegisters / 4;  // as many sums as the convolution keeps
 
 PC3D_EXPORT int64_t pc3d_multiply_add_flop() { return kChains * kLanes * 2; }
 

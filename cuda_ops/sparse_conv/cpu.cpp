@@ -16,13 +16,26 @@ using namespace pc3d;
 
 namespace {
 
+// A block of rows x up to three vectors of columns stays in registers while the product runs over
+// the input channels. Columns are cut into panels of so many vectors; none is left with a single
+// one, which would be too few sums to hide the latency of a multiply-add, unless there is no more
+// than one.
+constexpr int kRows = kRegisters == 32 ? 8 : 4;
+constexpr int kRowsOfOneVector = 12;
+
+// Columns of the next panel, if `rest` columns (a multiple of kLanes) are left.
+int64_t panel_width(int64_t rest) {
+  const int64_t vectors = rest / kLanes;
+  return (vectors == 4 ? 2 : vectors < 3 ? vectors : 3) * kLanes;
+}
+
 constexpr int64_t kMaxTile = 512;  // output rows of a tile
 // Of its sums: a part of the second-level cache.
-constexpr int64_t kTileBytes = 128 << 10;
+constexpr int64_t kTileBytes = 64 << 10;
 // Of the weight of a tap: a part of the first-level cache.
 constexpr int64_t kWeightBytes = 20 << 10;
 // Input channels per pass, so that a panel of the weight stays in the first-level cache.
-constexpr int64_t kInnerBlock = 192;
+constexpr int64_t kInnerBlock = 128;
 
 // The pairs of one tap: rows of x that meet rows of sums, and the weight between them, in panels.
 struct Product {
@@ -44,11 +57,14 @@ struct Product {
       from[r] = x + pairs.input[first + r] * c_in + inner;
       to[r] = sums + pairs.place[first + r] * padded;
     }
-    int64_t c = column;
-    for (; c + kPanel <= columns; c += kPanel) {
-      multiply_panel<R, 2>(from, weight + c * c_in + inner * kPanel, to, c);
+    for (int64_t c = column; c < columns;) {
+      const int64_t width = panel_width(padded - c);
+      const float* w = weight + c * c_in + inner * width;
+      if (width == 3 * kLanes) multiply_panel<R, 3>(from, w, to, c);
+      if (width == 2 * kLanes) multiply_panel<R, 2>(from, w, to, c);
+      if (width == kLanes) multiply_panel<R, 1>(from, w, to, c);
+      c += width;
     }
-    if (c < columns) multiply_panel<R, 1>(from, weight + c * c_in + inner * kLanes, to, c);
   }
 
   template <int R>
@@ -106,8 +122,8 @@ PC3D_EXPORT void pc3d_conv_pack(const float* weight, int64_t stride_tap, int64_t
   const int64_t padded = round_up(c_out, kLanes);
   parallel_for(taps, threads, [&](int64_t tap, int) {
     float* to = packed + tap * c_in * padded;
-    for (int64_t first = 0; first < padded; first += kPanel) {
-      const int64_t width = padded - first < kPanel ? padded - first : kPanel;
+    for (int64_t first = 0, width; first < padded; first += width) {
+      width = panel_width(padded - first);
       const int64_t valid = c_out - first < width ? c_out - first : width;
       const float* from = weight + tap * stride_tap + first * stride_out;
       for (int64_t c = 0; c < c_in; ++c, to += width) {
@@ -127,10 +143,9 @@ PC3D_EXPORT int64_t pc3d_conv(const float* x, const float* packed, const int32_t
   int64_t beyond = 0;
   int64_t tile = kTileBytes / static_cast<int64_t>(sizeof(float) * padded) / 64 * 64;
   tile = tile < 64 ? 64 : tile > kMaxTile ? kMaxTile : tile;
-  // Columns per pass: all, if the weight of a tap stays in the first-level cache, so that a row of
-  // x is fetched once; else a panel, which stays there.
-  const int64_t weight_bytes = static_cast<int64_t>(sizeof(float)) * c_in * padded;
-  const int64_t width = weight_bytes <= kWeightBytes ? padded : kPanel;
+  // All columns in one pass, if the weight of a tap stays in the first-level cache, so that a row
+  // of x is fetched once; else a pass per panel, which stays there.
+  const bool one_pass = static_cast<int64_t>(sizeof(float)) * c_in * padded <= kWeightBytes;
   parallel_for(ceil_div(num_out, tile), threads, [&](int64_t task, int thread) {
     char* memory = scratch + thread * pc3d_conv_scratch_bytes(c_out);
     float* sums = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
@@ -146,9 +161,10 @@ PC3D_EXPORT int64_t pc3d_conv(const float* x, const float* packed, const int32_t
         const int64_t rest = c_in - product.inner;
         product.depth = rest < kInnerBlock ? rest : kInnerBlock;
         for (product.column = 0; product.column < padded; product.column = product.columns) {
-          product.columns = padded - product.column < width ? padded : product.column + width;
+          const int64_t width = panel_width(padded - product.column);
+          product.columns = one_pass ? padded : product.column + width;
           if (padded == kLanes) {
-            product.multiply_all<kBlockRows<1>>();  // blocks of one vector are taller
+            product.multiply_all<kRowsOfOneVector>();
           } else {
             product.multiply_all<kRows>();
           }

@@ -16,6 +16,12 @@ using namespace pc3d;
 
 namespace {
 
+// A block of R x NV vectors of the result stays in registers, with NV vectors of the one factor and
+// one value of the other.
+constexpr int kPanel = 2 * kLanes;
+template <int NV>
+constexpr int kBlockRows = (kRegisters - kRegisters / 4) / NV;
+
 constexpr int64_t kBatch = 128;   // pairs that are packed together
 constexpr int64_t kTile = 1024;   // output rows whose pairs of one tap are taken together
 constexpr int64_t kTapGroup = 9;  // taps of a task

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-from torch.nn.functional import relu
+from torch import nn, relu_
 
 from pc3d.nn.conv import PointwiseConv, SubmanifoldConv3d
 from pc3d.nn.norm import BatchNorm
@@ -25,7 +24,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: SparseTensor, *args: object) -> SparseTensor:
         y: SparseTensor = self.norm(self.conv(x, *args))
-        return y.with_feats(relu(y.feats))
+        return y.with_feats(relu_(y.feats))  # of a tensor that nobody else has
 
 
 class BasicBlock(nn.Module):
@@ -53,4 +52,4 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y: SparseTensor = self.conv2(self.conv1(x)) + self.shortcut(x)
-        return y.with_feats(relu(y.feats))
+        return y.with_feats(relu_(y.feats))  # of a tensor that nobody else has

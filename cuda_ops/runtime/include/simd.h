@@ -1,9 +1,4 @@
-// Vectors of float and the register blocking of each instruction set.
-//
-// A block of R rows x NV vectors stays in registers while a matrix product runs over its inner
-// dimension. Accumulators, NV vectors of the one factor and one broadcast value of the other must
-// fit the register file, and there must be enough accumulators to hide the latency of a
-// multiply-add.
+// Vectors of float, and how many of them the processor keeps in registers.
 #pragma once
 #include <stdint.h>
 
@@ -22,15 +17,10 @@ namespace pc3d {
 
 constexpr int kLanes = PC3D_LANES;
 #if PC3D_LANES == 16 || defined(__aarch64__)
-constexpr int kRows = 12;  // 12 x 2 sums of 32 registers
+constexpr int kRegisters = 32;
 #else
-constexpr int kRows = 6;  // 6 x 2 sums of 16 registers
+constexpr int kRegisters = 16;
 #endif
-constexpr int kPanel = 2 * kLanes;  // columns of a panel: two vectors
-
-// Blocks of one vector are twice as tall, to have as many sums.
-template <int NV>
-constexpr int kBlockRows = NV == 2 ? kRows : 2 * kRows;
 
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
