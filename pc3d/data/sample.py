@@ -82,18 +82,20 @@ def read_points(
     """
     if len(xyz) == 0:
         raise ValueError(f"{source}: the scene has no points")
-    bad = ~np.isfinite(xyz).all(axis=1)
-    if bad.any():
+    if not np.isfinite(xyz).all():
+        bad = ~np.isfinite(xyz).all(axis=1)
         raise ValueError(
             f"{source}: {int(bad.sum())} of {len(xyz)} points have NaN or infinite coordinates "
             f"(first at row {int(bad.argmax())}). Remove them from the file."
         )
     origin = np.zeros(3)
-    if np.abs(xyz).max() > 4096.0:
+    relative = xyz
+    if max(-xyz.min(), xyz.max()) > 4096.0:
         origin = np.floor(xyz.min(axis=0)).astype(np.float64)
+        relative = xyz - origin
     return PointSample(
         name=name,
-        xyz=(xyz - origin).astype(np.float32),
+        xyz=np.array(relative, dtype=np.float32, order="C"),
         origin=origin,
         row=np.arange(len(xyz), dtype=np.int64),
         **arrays,

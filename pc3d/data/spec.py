@@ -56,16 +56,22 @@ class DatasetSpec:
         Raises:
             ValueError: an id that `raw_to_class` does not know.
         """
-        present, inverse = np.unique(raw, return_inverse=True)
-        unknown = [int(i) for i in present if int(i) not in self.raw_to_class]
-        if unknown:
+        raw = np.asarray(raw, dtype=np.int64)
+        low, high = min(self.raw_to_class), max(self.raw_to_class)
+        unknown_class = IGNORE_INDEX - 1
+        table = np.full(high - low + 2, unknown_class, dtype=np.int64)  # the last for all others
+        for raw_id, class_id in self.raw_to_class.items():
+            table[raw_id - low] = class_id
+        inside = (raw >= low) & (raw <= high)
+        classes: NDArray[np.int64] = table[np.where(inside, raw, high + 1) - low]
+        unknown = classes == unknown_class
+        if unknown.any():
+            found = np.unique(raw[unknown])[:8].tolist()
             raise ValueError(
-                f"{source}: label ids {unknown[:8]} are not {self.name} ids "
-                f"(known: {min(self.raw_to_class)}..{max(self.raw_to_class)}). "
+                f"{source}: label ids {found} are not {self.name} ids (known: {low}..{high}). "
                 "Is this file from another data set or release?"
             )
-        table = np.array([self.raw_to_class[int(i)] for i in present], dtype=np.int64)
-        return table[inverse].reshape(raw.shape)
+        return classes
 
     def to_raw(self, classes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Map classes to the ids that submissions use.

@@ -99,7 +99,8 @@ def majority_label(segment: Int, point2voxel: Int, num_voxels: int) -> Int:
         return labels
     num_classes = int(segment.max()) + 1
     votes = point2voxel[labelled] * num_classes + segment[labelled]
-    candidates, counts = np.unique(votes, return_counts=True)
+    unique, _, num_votes = cuda_ops.voxelize(torch.from_numpy(votes.astype(np.int64, copy=False)))
+    candidates, counts = unique.numpy(), num_votes.numpy()
     voxel, label = candidates // num_classes, candidates % num_classes
     # Candidates are sorted by voxel, so each voxel is one run. The largest score in the run is
     # the largest count and, among equal counts, the smallest class.
