@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from cuda_ops.neighbor_table.cpu import MAX_VOXELS, index_space, unsorted
-from cuda_ops.runtime import CpuLibrary
+from cuda_ops.runtime import CpuLibrary, all_float32, int32, int64
 
 
 def trilinear(
     library: CpuLibrary, keys: Tensor, batch: Tensor, position: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """`reference_trilinear`; None if there are too many keys."""
-    if len(keys) > MAX_VOXELS:
+    """`reference_trilinear`; None for too many keys, or positions that are not float32."""
+    if len(keys) > MAX_VOXELS or not all_float32(position):
         return None
     num_points = len(position)
     index = torch.empty(8, num_points, dtype=torch.int32)
@@ -21,9 +21,9 @@ def trilinear(
     library.checked(
         unsorted(),
         "pc3d_trilinear",
-        keys.contiguous(),
+        int64(keys),
         len(keys),
-        batch.to(torch.int64).contiguous(),
+        int64(batch),
         position.contiguous(),
         num_points,
         index,
@@ -33,15 +33,17 @@ def trilinear(
     return index, weight
 
 
-def devoxelize(library: CpuLibrary, x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """`reference_devoxelize`."""
+def devoxelize(library: CpuLibrary, x: Tensor, index: Tensor, weight: Tensor) -> Tensor | None:
+    """`reference_devoxelize`; None for types other than float32."""
+    if not all_float32(x, weight):
+        return None
     (taps, num_points), channels = index.shape, x.shape[1]
     y = x.new_empty(num_points, channels)
     library.checked(
         IndexError(f"index names rows beyond the {len(x)} of x"),
         "pc3d_devoxelize",
         x.contiguous(),
-        index.contiguous(),
+        int32(index),
         weight.contiguous(),
         taps,
         num_points,
@@ -54,15 +56,17 @@ def devoxelize(library: CpuLibrary, x: Tensor, index: Tensor, weight: Tensor) ->
 
 def devoxelize_grad(
     library: CpuLibrary, grad: Tensor, index: Tensor, weight: Tensor, num_voxels: int
-) -> Tensor:
-    """`reference_devoxelize_grad`."""
+) -> Tensor | None:
+    """`reference_devoxelize_grad`; None for types other than float32."""
+    if not all_float32(grad, weight):
+        return None
     (taps, num_points), channels = index.shape, grad.shape[1]
     x_grad = grad.new_empty(num_voxels, channels)
     library.checked(
         IndexError(f"index names rows beyond the {num_voxels} voxels"),
         "pc3d_devoxelize_grad",
         grad.contiguous(),
-        index.contiguous(),
+        int32(index),
         weight.contiguous(),
         taps,
         num_points,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cuda_ops.runtime import CpuLibrary
+from cuda_ops.runtime import CpuLibrary, int32, int64
 
 MAX_VOXELS = 2**31 - 1
 
@@ -30,9 +30,9 @@ def lookup(library: CpuLibrary, keys: Tensor, queries: Tensor) -> Tensor | None:
     library.checked(
         unsorted(),
         "pc3d_lookup",
-        keys.contiguous(),
+        int64(keys),
         len(keys),
-        queries.contiguous(),
+        int64(queries),
         queries.numel(),
         rows,
         index_space(library, len(keys)),
@@ -49,9 +49,9 @@ def neighbor_table(library: CpuLibrary, keys: Tensor, offsets: Tensor) -> Tensor
     library.checked(
         unsorted(),
         "pc3d_neighbor_table",
-        keys.contiguous(),
+        int64(keys),
         len(keys),
-        offsets.to(torch.int32).contiguous(),
+        int32(offsets),
         num_taps,
         table,
         index_space(library, len(keys)),
@@ -65,7 +65,7 @@ def down_table(library: CpuLibrary, keys: Tensor) -> tuple[Tensor, Tensor, Tenso
     num = len(keys)
     if num > MAX_VOXELS:
         return None
-    keys = keys.contiguous()
+    keys = int64(keys)
     parents = torch.empty(num, dtype=torch.int64)
     num_parents = library.call("pc3d_parents", keys, num, parents)
     down = torch.empty(8, num_parents, dtype=torch.int32)

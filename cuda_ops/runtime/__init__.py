@@ -1,5 +1,25 @@
 """Compiling, caching and loading the kernels, and the threads they run on."""
 
-from cuda_ops.runtime.load import CpuLibrary, Served, cpu_library, served, serving, supported_isas
+from cuda_ops.runtime.load import (
+    CpuLibrary,
+    Served,
+    all_float32,
+    cpu_library,
+    int32,
+    int64,
+    served,
+    serving,
+    supported_isas,
+)
 
-__all__ = ["CpuLibrary", "Served", "cpu_library", "served", "serving", "supported_isas"]
+__all__ = [
+    "CpuLibrary",
+    "Served",
+    "all_float32",
+    "cpu_library",
+    "int32",
+    "int64",
+    "served",
+    "serving",
+    "supported_isas",
+]

@@ -61,6 +61,21 @@ class CpuLibrary:
             raise error
 
 
+def int32(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` as kernels read indices of 32 bits; itself where it is so already."""
+    return tensor.to(torch.int32).contiguous()
+
+
+def int64(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` as kernels read keys and indices of 64 bits; itself where it is so already."""
+    return tensor.to(torch.int64).contiguous()
+
+
+def all_float32(*tensors: torch.Tensor) -> bool:
+    """Whether kernels can read these as features and weights."""
+    return all(tensor.dtype == torch.float32 for tensor in tensors)
+
+
 @dataclass(frozen=True)
 class Served:
     """What serves the CPU, and why.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cuda_ops.library import define, differentiable, once_differentiable
@@ -86,12 +87,17 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
         [M, C_out], the dtype of `x`; rows without any neighbour are 0.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes or dtypes that do not fit together.
     """
     if weight.ndim != 3 or x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"x must be [N, C_in] and weight [K, C_in, C_out]; got {tuple(x.shape)} and "
             f"{tuple(weight.shape)}"
+        )
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(
+            f"x and weight must have the same dtype; got {x.dtype} and {weight.dtype}. Convert one "
+            "of them, or run under torch.autocast."
         )
     back = table if table_t is None else table_t
     if table.shape[0] != weight.shape[0] or back.shape != (weight.shape[0], x.shape[0]):

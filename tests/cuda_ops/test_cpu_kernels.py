@@ -238,6 +238,38 @@ def test_rows_that_are_not_there_are_refused(library):
             call()
 
 
+def test_other_integer_types_and_memory_layouts_give_the_same(library):
+    """A kernel must never read int64 memory as int32, or strided memory as contiguous."""
+    keys = keys_of("many")
+    offsets = offsets_of(3, 1, "cube")
+    table = table_cpu.neighbor_table(library, keys, offsets)
+    assert torch.equal(table_cpu.neighbor_table(library, strided(keys), offsets.long()), table)
+    x = asymmetric(len(keys), 5, dtype=torch.float32)
+    weight = asymmetric(27, 5, 9, dtype=torch.float32)
+    y = conv_cpu.sparse_conv(library, x, weight, table, None)
+    odd = (strided(x), strided(weight), strided(table.long()))
+    assert torch.equal(conv_cpu.sparse_conv(library, *odd, None), y)
+    gradient = conv_cpu.weight_grad(library, x, y, table)
+    assert torch.equal(conv_cpu.weight_grad(library, odd[0], strided(y), odd[2]), gradient)
+    index, share = table[:3], asymmetric(3, len(keys), dtype=torch.float32)
+    points = devoxelize_cpu.devoxelize(library, x, index, share)
+    odd = (strided(x), strided(index.long()), strided(share))
+    assert torch.equal(devoxelize_cpu.devoxelize(library, *odd), points)
+
+
+def test_types_that_kernels_cannot_read_are_left_to_the_reference(library):
+    table = torch.zeros(1, 3, dtype=torch.int32)
+    x, weight = torch.ones(3, 2), torch.ones(1, 2, 4)
+    for other in (torch.int64, torch.float64, torch.float16):
+        assert conv_cpu.sparse_conv(library, x, weight.to(other), table, None) is None
+        assert conv_cpu.weight_grad(library, x.to(other), torch.ones(3, 4), table) is None
+        with pytest.raises(ValueError, match="same dtype"):
+            cuda_ops.sparse_conv(x, weight.to(other), table)
+    with torch.autocast("cpu", torch.bfloat16):  # there a layer before may have given bfloat16
+        y = cuda_ops.sparse_conv(x.bfloat16(), weight, table)
+    assert y.dtype == torch.float32 and torch.equal(y, cuda_ops.sparse_conv(x, weight, table))
+
+
 def test_float64_stays_on_the_reference():
     keys = keys_of("three, one empty")
     table = reference_neighbor_table(keys, offsets_of(3, 1, "cube"))
