@@ -60,8 +60,10 @@ struct Product {
     for (int64_t c = column; c < columns;) {
       const int64_t width = panel_width(padded - c);
       const float* w = weight + c * c_in + inner * width;
-      if (width == 3 * kLanes) multiply_panel<R, 3>(from, w, to, c);
-      if (width == 2 * kLanes) multiply_panel<R, 2>(from, w, to, c);
+      if constexpr (R <= kRows) {  // taller blocks have one vector
+        if (width == 3 * kLanes) multiply_panel<R, 3>(from, w, to, c);
+        if (width == 2 * kLanes) multiply_panel<R, 2>(from, w, to, c);
+      }
       if (width == kLanes) multiply_panel<R, 1>(from, w, to, c);
       c += width;
     }
@@ -114,8 +116,8 @@ PC3D_EXPORT int64_t pc3d_conv_scratch_bytes(int64_t c_out) {
          sizeof(int32_t) * 2 * (kMaxTile + kListSlack) + 64;
 }
 
-// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, kPanel], padded with
-// zeros; the last panel may be a single vector.
+// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, width of the panel], padded
+// with zeros.
 PC3D_EXPORT void pc3d_conv_pack(const float* weight, int64_t stride_tap, int64_t stride_in,
                                 int64_t stride_out, int64_t taps, int64_t c_in, int64_t c_out,
                                 float* packed, int64_t threads) {
