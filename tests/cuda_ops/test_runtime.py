@@ -204,25 +204,26 @@ def test_a_file_that_is_no_library(monkeypatch, caplog):
 
 
 @needs_compiler
-@pytest.mark.parametrize("isa", compiler.instruction_sets())
-def test_every_set_compiles_without_warnings(isa, tmp_path):
-    """Also those that this processor cannot run."""
+def test_the_widest_set_compiles_without_warnings(tmp_path):
+    """Also where this processor cannot run it."""
     found = compiler.find_compiler()
     quiet = ["-Wno-maybe-uninitialized"]  # GCC 12 finds some in its own AVX-512 header
     strict = compiler.Compiler((*found.command, "-Wall", "-Wextra", "-Werror", *quiet), "")
-    compiler.compile_library(strict, isa, tmp_path / "library.so")
+    compiler.compile_library(strict, compiler.instruction_sets()[-1], tmp_path / "library.so")
 
 
 @needs_compiler
-def test_many_processes_compile_once(tmp_path):
+def test_many_processes_compile_once(quick, tmp_path):
     log = tmp_path / "log"
     script = tmp_path / "counting-compiler"
     found = compiler.find_compiler()
     script.write_text(f'#!/bin/sh\necho x >> {log}\nexec {" ".join(found.command)} "$@"\n')
     script.chmod(0o755)
     environment = os.environ | {"CXX": str(script), "PC3D_CPU_ISA": "baseline"}
-    code = "from cuda_ops.runtime import load; load.PREBUILT = load.PREBUILT / 'none'; "
-    code += "assert load.served().library is not None, load.served()"
+    code = "from pathlib import Path; from cuda_ops.runtime import compiler, load;"
+    code += f"compiler.ROOT = Path({str(tmp_path)!r});"
+    code += f"compiler.sources = lambda: [Path({str(quick)!r})];"
+    code += "load.PREBUILT = Path('none'); assert load.served().library is not None, load.served()"
     processes = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=REPOSITORY)
         for _ in range(3)
