@@ -29,7 +29,7 @@ import cuda_ops
 from benchmarks.clouds import WORKLOADS, Workload
 from benchmarks.layers import BOTH, FORWARD, NUM_CHECKS, WORK, Layer, check_equal, count_wrong
 from benchmarks.measure import Case, Meter, Run, ours, using_threads
-from benchmarks.options import Options, parse
+from benchmarks.options import Options, parse, parse_names
 from benchmarks.peers import PEERS, Grid, available, numba_conv, spconv_pairs
 from benchmarks.report import Report, facts, wide_console
 from benchmarks.scans import Scan, find_scan, write_scan
@@ -201,14 +201,6 @@ def _channels(text: str) -> tuple[int, int]:
     return int(num_in), int(num_out)
 
 
-def _tables(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = sorted(set(names) - set(TABLES))
-    if unknown:
-        raise ValueError(f"tables must be of {', '.join(TABLES)}; got {', '.join(unknown)}")
-    return names
-
-
 def _sample(points: Tensor, number: int) -> Tensor:
     """At most `number` of the points, at random, in their order."""
     if len(points) <= number:
@@ -222,7 +214,7 @@ def main(arguments: Sequence[str]) -> int:
     console = wide_console()
     try:
         options, values = parse(arguments, FURTHER)
-        tables = _tables(values["tables"])
+        tables = parse_names("tables", values["tables"], TABLES)
         channels = [_channels(text) for text in values["channels"].split(",")]
         real = find_scan(values["kitti"])
     except ValueError as error:

@@ -74,12 +74,12 @@ def parse(
             raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
         values[key] = value
     options = Options(
-        workloads=_names("workloads", values["workloads"], tuple(WORKLOADS)),
+        workloads=parse_names("workloads", values["workloads"], tuple(WORKLOADS)),
         threads=tuple(_count("threads", number) for number in values["threads"].split(",")),
         points=_count("points", values["points"]),
         warmup=_count("warmup", values["warmup"]),
         runs=_count("runs", values["runs"]),
-        contestants=_names(
+        contestants=parse_names(
             "contestants", values["contestants"], (*OURS, *supported_isas(), "spconv", "numba")
         ),
         copy_mib=_count("copy_mib", values["copy_mib"]),
@@ -91,7 +91,8 @@ def parse(
     return options, {key: values[key] for key in further}
 
 
-def _names(key: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def parse_names(key: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in a list separated by commas; ValueError if one is not `known`."""
     names = tuple(text.split(","))
     unknown = sorted(set(names) - set(known))
     if unknown:

@@ -27,8 +27,7 @@ PC3D_EXPORT void pc3d_multiply_add(int64_t num, int64_t tasks, float* result, in
 // to[i] = from[i] for `num` floats.
 PC3D_EXPORT void pc3d_copy(const float* from, float* to, int64_t num, int64_t threads) {
   constexpr int64_t kChunk = 1 << 18;
-  parallel_for(ceil_div(num, kChunk), threads, [&](int64_t chunk, int) {
-    const int64_t end = num < (chunk + 1) * kChunk ? num : (chunk + 1) * kChunk;
-    for (int64_t i = chunk * kChunk; i < end; ++i) to[i] = from[i];
+  parallel_ranges(num, kChunk, threads, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) to[i] = from[i];
   });
 }

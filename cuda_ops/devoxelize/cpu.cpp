@@ -32,10 +32,8 @@ PC3D_EXPORT int64_t pc3d_trilinear(const int64_t* keys, int64_t num, const int64
                                    float* weight, void* index_space, int64_t threads) {
   const BlockIndex blocks(keys, num, index_space);
   if (!blocks.ascending) return 1;
-  parallel_for(ceil_div(num_points, kPointsPerTask), threads, [&](int64_t task, int) {
-    const int64_t end =
-        num_points < (task + 1) * kPointsPerTask ? num_points : (task + 1) * kPointsPerTask;
-    for (int64_t p = task * kPointsPerTask; p < end; ++p) {
+  parallel_ranges(num_points, kPointsPerTask, threads, [&](int64_t first, int64_t end) {
+    for (int64_t p = first; p < end; ++p) {
       uint64_t bits[3][2];
       float share[3][2];
       for (int axis = 0; axis < 3; ++axis) {
@@ -74,10 +72,8 @@ PC3D_EXPORT int64_t pc3d_devoxelize(const float* x, const int32_t* index, const 
                                     int64_t taps, int64_t num_points, int64_t num_voxels,
                                     int64_t channels, float* y, int64_t threads) {
   int64_t beyond = 0;
-  parallel_for(ceil_div(num_points, kPointsPerTask), threads, [&](int64_t task, int) {
-    const int64_t end =
-        num_points < (task + 1) * kPointsPerTask ? num_points : (task + 1) * kPointsPerTask;
-    for (int64_t p = task * kPointsPerTask; p < end; ++p) {
+  parallel_ranges(num_points, kPointsPerTask, threads, [&](int64_t first, int64_t end) {
+    for (int64_t p = first; p < end; ++p) {
       float* out = y + p * channels;
       memset(out, 0, sizeof(float) * channels);
       for (int64_t tap = 0; tap < taps; ++tap) {

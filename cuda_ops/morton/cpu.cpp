@@ -11,10 +11,9 @@ constexpr int64_t kChunk = 16384;
 PC3D_EXPORT int64_t pc3d_morton_encode(const int32_t* indices, int64_t num, int64_t* keys,
                                        int64_t threads) {
   int failed = 0;
-  parallel_for(ceil_div(num, kChunk), threads, [&](int64_t chunk, int) {
-    const int64_t end = num < (chunk + 1) * kChunk ? num : (chunk + 1) * kChunk;
+  parallel_ranges(num, kChunk, threads, [&](int64_t first, int64_t end) {
     bool bad = false;
-    for (int64_t i = chunk * kChunk; i < end; ++i) {
+    for (int64_t i = first; i < end; ++i) {
       const int32_t* row = indices + 4 * i;
       bad |= static_cast<uint32_t>(row[0]) >= static_cast<uint32_t>(kMaxBatch);
       uint64_t key = static_cast<uint64_t>(row[0]) << kBatchShift;
@@ -32,9 +31,8 @@ PC3D_EXPORT int64_t pc3d_morton_encode(const int32_t* indices, int64_t num, int6
 
 PC3D_EXPORT void pc3d_morton_decode(const int64_t* keys, int64_t num, int32_t* indices,
                                     int64_t threads) {
-  parallel_for(ceil_div(num, kChunk), threads, [&](int64_t chunk, int) {
-    const int64_t end = num < (chunk + 1) * kChunk ? num : (chunk + 1) * kChunk;
-    for (int64_t i = chunk * kChunk; i < end; ++i) {
+  parallel_ranges(num, kChunk, threads, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) {
       int32_t* row = indices + 4 * i;
       row[0] = static_cast<int32_t>(keys[i] >> kBatchShift);
       for (int axis = 0; axis < 3; ++axis) {

@@ -124,12 +124,9 @@ PC3D_EXPORT int64_t pc3d_neighbor_table(const int64_t* keys, int64_t num, const 
   if (!index.ascending) return 1;
   Reach& reach = *static_cast<Reach*>(reach_space);
   reach.build(offsets, num_taps);
-  parallel_for(ceil_div(index.num_blocks, kBlocksPerTask), threads, [&](int64_t task, int) {
-    const int64_t end = index.num_blocks < (task + 1) * kBlocksPerTask
-                            ? index.num_blocks
-                            : (task + 1) * kBlocksPerTask;
+  parallel_ranges(index.num_blocks, kBlocksPerTask, threads, [&](int64_t first, int64_t end) {
     Block around[kMaxSlots];
-    for (int64_t b = task * kBlocksPerTask; b < end; ++b) {
+    for (int64_t b = first; b < end; ++b) {
       reach.look_around(index, index.block_keys[b], around);
       const Block& block = index.blocks[b];
       const int64_t end_row =
@@ -154,9 +151,8 @@ PC3D_EXPORT int64_t pc3d_lookup(const int64_t* keys, int64_t num, const int64_t*
   constexpr int64_t kChunk = 4096;
   const BlockIndex index(keys, num, index_space);
   if (!index.ascending) return 1;
-  parallel_for(ceil_div(num_queries, kChunk), threads, [&](int64_t chunk, int) {
-    const int64_t end = num_queries < (chunk + 1) * kChunk ? num_queries : (chunk + 1) * kChunk;
-    for (int64_t i = chunk * kChunk; i < end; ++i) {
+  parallel_ranges(num_queries, kChunk, threads, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) {
       rows[i] = index.find(queries[i] >> 6).row(static_cast<int>(queries[i] & 63));
     }
   });
@@ -164,7 +160,7 @@ PC3D_EXPORT int64_t pc3d_lookup(const int64_t* keys, int64_t num, const int64_t*
 }
 
 // Keys of the parents of sorted keys [num], ascending; `parents` has room for num. Returns their
-// number.
+// number, or -1 if keys are not ascending and unique.
 PC3D_EXPORT int64_t pc3d_parents(const int64_t* keys, int64_t num, int64_t* parents) {
   // A key holds c + 2^17; its parent floor(c / 2) + 2^17 = ((c + 2^17) >> 1) + 2^16. The sum moves
   // the topmost bit of the shifted number up by one, and leaves its opposite behind.
@@ -172,6 +168,7 @@ PC3D_EXPORT int64_t pc3d_parents(const int64_t* keys, int64_t num, int64_t* pare
   const uint64_t top = uint64_t{7} << (3 * (kAxisBits - 2));
   int64_t num_parents = 0, last = -1;
   for (int64_t row = 0; row < num; ++row) {
+    if (row && keys[row] <= keys[row - 1]) return -1;
     if (keys[row] >> 3 == last) continue;
     last = keys[row] >> 3;
     const uint64_t key = static_cast<uint64_t>(keys[row]);

@@ -68,6 +68,8 @@ def down_table(library: CpuLibrary, keys: Tensor) -> tuple[Tensor, Tensor, Tenso
     keys = int64(keys)
     parents = torch.empty(num, dtype=torch.int64)
     num_parents = library.call("pc3d_parents", keys, num, parents)
+    if num_parents < 0:
+        raise unsorted()
     down = torch.empty(8, num_parents, dtype=torch.int32)
     up = torch.empty(8, num, dtype=torch.int32)
     library.call("pc3d_down_table", keys, num, num_parents, down, up)

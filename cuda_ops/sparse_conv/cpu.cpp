@@ -116,8 +116,8 @@ PC3D_EXPORT int64_t pc3d_conv_scratch_bytes(int64_t c_out) {
          sizeof(int32_t) * 2 * (kMaxTile + kListSlack) + 64;
 }
 
-// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, width of the panel], padded
-// with zeros.
+// weight [taps, c_in, c_out] with strides to packed [taps, panels, c_in, width of the panel],
+// padded with zeros.
 PC3D_EXPORT void pc3d_conv_pack(const float* weight, int64_t stride_tap, int64_t stride_in,
                                 int64_t stride_out, int64_t taps, int64_t c_in, int64_t c_out,
                                 float* packed, int64_t threads) {

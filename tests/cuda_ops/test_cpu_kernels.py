@@ -226,6 +226,7 @@ def test_keys_that_are_not_sorted_and_unique_are_refused(library, keys):
     for call in (
         lambda: table_cpu.neighbor_table(library, keys, offsets_of(3, 1, "cube")),
         lambda: table_cpu.lookup(library, keys, keys),
+        lambda: table_cpu.down_table(library, keys),
         lambda: devoxelize_cpu.trilinear(library, keys, torch.zeros(1), torch.zeros(1, 3)),
     ):
         with pytest.raises(ValueError, match="ascending and unique"):

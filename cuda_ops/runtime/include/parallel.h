@@ -45,6 +45,15 @@ void parallel_for(int64_t num_tasks, int64_t num_threads, const Body& body) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// body(first, end) for the items [0, num), a range of at most `size` of them at a time.
+template <class Body>
+void parallel_ranges(int64_t num, int64_t size, int64_t num_threads, const Body& body) {
+  parallel_for(ceil_div(num, size), num_threads, [&](int64_t task, int) {
+    const int64_t first = task * size;
+    body(first, num - first < size ? num : first + size);
+  });
+}
+
 }  // namespace pc3d
 
 #define PC3D_EXPORT extern "C" __attribute__((visibility("default")))
