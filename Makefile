@@ -27,8 +27,9 @@ lint: install
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+# Two processes of one thread each: threads of both would wait for each other.
 test: lint
-	$(PY) -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 slow: install
 	$(PY) -m pytest -q -m slow
