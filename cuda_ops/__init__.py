@@ -4,6 +4,7 @@ Each folder is one op. Its `op.py` holds the reference in plain PyTorch, which i
 and runs on any device, the fake kernel, and the gradient. README.md lists formulas and shapes.
 """
 
+from cuda_ops.codebook_attention.op import codebook_attention, routed_codebook_attention
 from cuda_ops.devoxelize.op import devoxelize, trilinear
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
@@ -15,6 +16,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_COORDINATE",
     "OpInfo",
+    "codebook_attention",
     "devoxelize",
     "down_table",
     "info",
@@ -22,6 +24,7 @@ __all__ = [
     "morton_decode",
     "morton_encode",
     "neighbor_table",
+    "routed_codebook_attention",
     "sparse_conv",
     "trilinear",
     "voxel_first",

@@ -104,6 +104,36 @@ def submanifold_conv(
     return conv3d(grid, kernel, padding=dilation * (size // 2), dilation=dilation)[cells]
 
 
+def depthwise_conv(
+    rows: list[Row], x: Tensor, code: Tensor, size: int, dilation: int, shape: str
+) -> Tensor:
+    """`conv3d` with a group per channel, read where voxels are. `code` is [K, C]."""
+    inside = [t in offsets(size, 1, shape) for t in offsets(size)]
+    full = code.new_zeros(size**3, code.shape[1])
+    full[torch.tensor(inside)] = code
+    kernel = full.T.reshape(-1, 1, size, size, size)
+    grid, cells = _scatter(rows, x)
+    padding = dilation * (size // 2)
+    return conv3d(grid, kernel, padding=padding, dilation=dilation, groups=len(kernel))[cells]
+
+
+def codebook_attention(
+    rows: list[Row],
+    v: Tensor,
+    choice: Tensor,
+    codes: list[Tensor],
+    shapes: list[tuple[int, int, str]],
+) -> Tensor:
+    """The codes' dense depthwise convolutions, weighed by `choice` [N, D, G]."""
+    channels = v.shape[1]
+    out = torch.zeros_like(v)
+    for d, (code, shape) in enumerate(zip(codes, shapes, strict=True)):
+        u = depthwise_conv(rows, v, code, *shape)
+        group = [c * choice.shape[2] // channels for c in range(channels)]
+        out = out + torch.stack([choice[:, d, g] * u[:, c] for c, g in enumerate(group)], dim=1)
+    return out
+
+
 def down_conv(rows: list[Row], x: Tensor, weight: Tensor) -> Tensor:
     """Stride-2 `conv3d`, read at the parents in key order. `weight` is [8, C_in, C_out]."""
     grid, _ = _scatter(rows, x)

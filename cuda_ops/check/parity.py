@@ -78,6 +78,9 @@ def _data() -> Data:
         "weight": random(27, 13, 24),
         "weight_down": random(8, 13, 24),
         "weight_up": random(8, 24, 13),
+        "values": random(len(unique), 24),
+        "choice": random(len(unique), 2, 8),
+        "codes": random(28, 24),
     }
     # Values that float32 holds exactly, so that both sides are given the same input.
     return {
@@ -99,6 +102,23 @@ def _conv(weight: str, x: str, table: str, table_t: str) -> Case:
     return lambda d: _gradients(
         cuda_ops.sparse_conv, d[x], d[weight], constants=[d[table], d[table_t]]
     )
+
+
+def _attention(d: Data) -> list[Tensor]:
+    tables = [d["table"], d["table"][13:14]]
+    return _gradients(
+        lambda v, choice, codes: cuda_ops.codebook_attention(v, choice, codes, tables),
+        d["values"],
+        d["choice"],
+        d["codes"],
+        constants=[],
+    )
+
+
+def _routed(d: Data) -> list[Tensor]:
+    tables = [d["table"], d["table"][13:14]]
+    chosen = d["choice"].argmax(dim=1)
+    return [cuda_ops.routed_codebook_attention(d["values"], chosen, d["codes"], tables)]
 
 
 def _trilinear(d: Data) -> list[Tensor]:
@@ -124,6 +144,8 @@ CASES: dict[str, Case] = {
     "sparse_conv submanifold": _submanifold,
     "sparse_conv down": _conv("weight_down", "x", "down", "up"),
     "sparse_conv up": _conv("weight_up", "y", "up", "down"),
+    "codebook_attention": _attention,
+    "routed_codebook_attention": _routed,
     "trilinear, devoxelize": _trilinear,
 }
 

@@ -110,7 +110,7 @@ def sources() -> list[Path]:
 def source_hash() -> str:
     """Hex digest of sources, headers and flags: what a library must have been made of."""
     digest = hashlib.sha256(repr((FLAGS, PROCESSORS)).encode())
-    for path in [*sources(), *sorted((ROOT / "runtime" / "include").glob("*.h"))]:
+    for path in [*sources(), *sorted(ROOT.rglob("*.h"))]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -27,6 +27,13 @@ def _height(xyz: Float) -> Float:
     return height
 
 
+def _relative(xyz: Float) -> Float:
+    low = xyz.min(axis=0)
+    extent = np.maximum(xyz.max(axis=0) - low, np.finfo(np.float32).tiny)
+    relative: Float = (xyz - low) / extent - 0.5
+    return relative
+
+
 FEATURES: Mapping[str, _Feature] = MappingProxyType(
     {
         "color": _Feature("color", 3, lambda color: color / 255 - 0.5),
@@ -34,6 +41,7 @@ FEATURES: Mapping[str, _Feature] = MappingProxyType(
         "intensity": _Feature("intensity", 1, lambda intensity: intensity),
         "xyz": _Feature("xyz", 3, lambda xyz: xyz),
         "height": _Feature("xyz", 1, _height),
+        "relative_xyz": _Feature("xyz", 3, _relative),
     }
 )
 """The features that a configuration can name, all computed after augmentation.
@@ -45,6 +53,7 @@ FEATURES: Mapping[str, _Feature] = MappingProxyType(
 | intensity | 1 | as the file holds it (SemanticKITTI: 0..1) |
 | xyz | 3 | coordinates in metres |
 | height | 1 | metres above the 1 % quantile of z of the scene |
+| relative_xyz | 3 | place in the scene's bounding box, -0.5..0.5 along each axis |
 """
 
 

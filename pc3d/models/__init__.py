@@ -2,5 +2,6 @@
 
 from pc3d.models.api import SegmentationModel, SegmentationOutput
 from pc3d.models.minkunet import MinkUNet
+from pc3d.models.voxel_transformer import VoxelTransformer
 
-__all__ = ["MinkUNet", "SegmentationModel", "SegmentationOutput"]
+__all__ = ["MinkUNet", "SegmentationModel", "SegmentationOutput", "VoxelTransformer"]

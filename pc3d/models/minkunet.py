@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from pc3d.models.api import SegmentationOutput
-from pc3d.models.unet import UNet
-from pc3d.nn import ConvBlock, SubmanifoldConv3d
+from pc3d.models.unet import UNet, conv_stem
 from pc3d.sparse import Batch
 
 
@@ -39,13 +38,7 @@ class MinkUNet(nn.Module):
         expand_down: bool = False,
     ) -> None:
         super().__init__()
-        stem_widths = [in_channels] + [stem_channels] * (stem_depth - 1)
-        stem = nn.Sequential(
-            *(
-                ConvBlock(SubmanifoldConv3d(width, stem_channels, stem_kernel_size), stem_channels)
-                for width in stem_widths
-            )
-        )
+        stem = conv_stem(in_channels, stem_channels, stem_kernel_size, stem_depth)
         self.backbone = UNet(stem, stem_channels, widths, depths, expand_down=expand_down)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
 

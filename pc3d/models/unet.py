@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from pc3d.nn import BasicBlock, ConvBlock, DownConv3d, UpConv3d
+from pc3d.nn import BasicBlock, ConvBlock, DownConv3d, SubmanifoldConv3d, UpConv3d
 from pc3d.sparse import SparseTensor
 
 BlockFactory = Callable[[int, int], nn.Module]
@@ -24,7 +24,7 @@ class UNet(nn.Module):
         stem_channels: its output channels.
         widths: 2n output channels: n encoder stages, then n decoder stages.
         depths: 2n block counts, in the same order.
-        block: makes one block.
+        block: makes one block; or 2n of them, one per stage.
         expand_down: the down convolution already has the stage's width (as in CodedVTR); otherwise
             it keeps its input's and the first block widens (as in Choy et al.).
 
@@ -38,30 +38,33 @@ class UNet(nn.Module):
         stem_channels: int,
         widths: Sequence[int],
         depths: Sequence[int],
-        block: BlockFactory = BasicBlock,
+        block: BlockFactory | Sequence[BlockFactory] = BasicBlock,
         expand_down: bool = False,
     ) -> None:
         super().__init__()
-        if len(widths) != len(depths) or len(widths) % 2 or not widths:
+        blocks = [block] * len(widths) if callable(block) else block
+        if not len(widths) == len(depths) == len(blocks) or len(widths) % 2 or not widths:
             raise ValueError(
-                "widths and depths need one entry per stage, encoder then decoder; got "
-                f"{len(widths)} and {len(depths)}"
+                "widths, depths and blocks need one entry per stage, encoder then decoder; got "
+                f"{len(widths)}, {len(depths)} and {len(blocks)}"
             )
         num_stages = len(widths) // 2
+        encoder = zip(widths[:num_stages], depths[:num_stages], blocks[:num_stages], strict=True)
+        decoder = zip(widths[num_stages:], depths[num_stages:], blocks[num_stages:], strict=True)
         self.stem = stem
         self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         channels = stem_channels
         skips = []
-        for width, depth in zip(widths[:num_stages], depths[:num_stages], strict=True):
+        for width, depth, make in encoder:
             skips.append(channels)
             down_channels = width if expand_down else channels
             self.down.append(ConvBlock(DownConv3d(channels, down_channels), down_channels))
-            self.encoder.append(stage(block, down_channels, width, depth))
+            self.encoder.append(stage(make, down_channels, width, depth))
             channels = width
-        for width, depth in zip(widths[num_stages:], depths[num_stages:], strict=True):
+        for width, depth, make in decoder:
             self.up.append(ConvBlock(UpConv3d(channels, width), width))
-            self.decoder.append(stage(block, width + skips.pop(), width, depth))
+            self.decoder.append(stage(make, width + skips.pop(), width, depth))
             channels = width
         self.out_channels = channels
 
@@ -75,6 +78,13 @@ class UNet(nn.Module):
             skip = skips.pop()
             x = blocks(up(x, skip.coords).cat(skip))
         return x
+
+
+def conv_stem(in_channels: int, channels: int, kernel_size: int, depth: int = 1) -> nn.Sequential:
+    """`depth` submanifold convolutions with norm and ReLU, the first from `in_channels`."""
+    widths = [in_channels] + [channels] * (depth - 1)
+    convs = (SubmanifoldConv3d(width, channels, kernel_size) for width in widths)
+    return nn.Sequential(*(ConvBlock(conv, channels) for conv in convs))
 
 
 def stage(block: BlockFactory, in_channels: int, out_channels: int, depth: int) -> nn.Sequential:

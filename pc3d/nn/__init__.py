@@ -1,14 +1,22 @@
 """Layers over `SparseTensor`. Thin: they ask the coordinates for a map and call an op."""
 
 from pc3d.nn.blocks import BasicBlock, ConvBlock
+from pc3d.nn.choice import Choice
+from pc3d.nn.codebook import Codebook, CodeSpec
+from pc3d.nn.codebook_attention import CodebookAttention, VoxelTransformerBlock
 from pc3d.nn.conv import DownConv3d, SubmanifoldConv3d, UpConv3d
 from pc3d.nn.norm import BatchNorm
 
 __all__ = [
     "BasicBlock",
     "BatchNorm",
+    "Choice",
+    "CodeSpec",
+    "Codebook",
+    "CodebookAttention",
     "ConvBlock",
     "DownConv3d",
     "SubmanifoldConv3d",
     "UpConv3d",
+    "VoxelTransformerBlock",
 ]

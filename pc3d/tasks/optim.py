@@ -10,18 +10,26 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from pc3d.nn import Codebook
+
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler]
 """Called as `scheduler(optimizer, total_steps=...)`."""
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights, which decay, and norms and biases, which never do."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Two groups: weights, which decay, and norms, biases and codes, which never do."""
+    codes = {
+        parameter
+        for module in network.modules()
+        if isinstance(module, Codebook)
+        for parameter in module.parameters(recurse=False)
+    }
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim <= 1 or parameter in codes].append(parameter)
+    return [{"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0}]
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import cuda_ops
+from cuda_ops.codebook_attention import cpu as attention_cpu
+from cuda_ops.codebook_attention import op as attention_op
 from cuda_ops.devoxelize import cpu as devoxelize_cpu
 from cuda_ops.devoxelize import op as devoxelize_op
 from cuda_ops.morton import cpu as morton_cpu
@@ -189,6 +191,41 @@ def test_trilinear_and_devoxelize(library, channels):
     assert_sums(x_grad, expected, magnitude, terms=100)
 
 
+ATTENTION = [(3, 2, "cube"), (1, 1, "cube"), (3, 1, "cross"), (5, 1, "cube")]
+
+
+@pytest.mark.parametrize("name", ["three, one empty", "none", "extremes", "many"])
+@pytest.mark.parametrize("channels, groups", [(1, 1), (7, 7), (24, 2), (36, 3), (144, 8)])
+def test_codebook_attention_and_its_gradients(library, name, channels, groups):
+    tables = [expected_table(name, *shape) for shape in ATTENTION]
+    num, num_taps = tables[0].shape[1], sum(map(len, tables))
+    v, grad = (asymmetric(num, channels, dtype=torch.float32, seed=s) for s in (0, 1))
+    codes = asymmetric(num_taps, channels, dtype=torch.float32, seed=2)
+    chosen = torch.arange(num * groups).reshape(num, groups) ** 2 // 3 % len(tables)
+    for choice in (asymmetric(num, len(tables), groups, dtype=torch.float32, seed=3), None):
+        ours = [
+            attention_cpu.codebook_attention(library, v, choice, codes, tables),
+            attention_cpu.grad_v(library, grad, choice, codes, tables),
+            *attention_cpu.grad_codes(library, v, choice, codes, tables, grad),
+            attention_cpu.routed(library, v, chosen, codes, tables),
+        ]
+        runs = []
+        for change in (torch.Tensor.double, lambda a: a.double().abs()):
+            wide = [None if a is None else change(a) for a in (v, choice, codes, grad)]
+            args = (wide[1], wide[2], tables)
+            runs.append(
+                [
+                    attention_op.reference_codebook_attention(wide[0], *args),
+                    attention_op.reference_grad_v(wide[3], *args),
+                    *attention_op.reference_grad_codes(wide[0], *args, wide[3]),
+                    attention_op.reference_routed(wide[0], chosen, wide[2], tables),
+                ]
+            )
+        terms = (2 * num_taps, 2 * num_taps, 125 * channels, 2 * max(1, num), num_taps)
+        for result, expected, magnitude, count in zip(ours, *runs, terms, strict=True):
+            assert_sums(result, expected, magnitude, terms=count)
+
+
 def every_float_result(library: CpuLibrary) -> list[Tensor]:
     keys = keys_of("many")
     table = table_cpu.neighbor_table(library, keys, offsets_of(3, 1, "cube"))
@@ -202,6 +239,12 @@ def every_float_result(library: CpuLibrary) -> list[Tensor]:
     index, share = devoxelize_cpu.trilinear(library, keys, batch, position)
     y = devoxelize_cpu.devoxelize(library, results[-2], index, share)
     results += [y, devoxelize_cpu.devoxelize_grad(library, y, index, share, len(keys))]
+    codes, choice = torch.rand(54, 24), torch.rand(len(keys), 2, 3)
+    tables = [table, table]
+    results.append(attention_cpu.codebook_attention(library, results[-4], choice, codes, tables))
+    results.append(attention_cpu.grad_v(library, results[-1], choice, codes, tables))
+    v, grad = results[-2:]
+    results += attention_cpu.grad_codes(library, v, choice, codes, tables, grad)
     point2voxel, counts = torch.arange(4000) % 50, torch.full((50,), 80)
     return [*results, voxelize_cpu.voxel_mean(library, y, point2voxel, counts)]
 
@@ -235,11 +278,15 @@ def test_keys_that_are_not_sorted_and_unique_are_refused(library, keys):
 
 def test_rows_that_are_not_there_are_refused(library):
     x, grad = torch.ones(3, 12), torch.ones(2, 4)
-    table = torch.tensor([[0, 3]], dtype=torch.int32)
+    table, codes = torch.tensor([[0, 3]], dtype=torch.int32), torch.ones(1, 4)
     for call in (
         lambda: conv_cpu.sparse_conv(library, x, torch.ones(1, 12, 4), table, None),
         lambda: conv_cpu.sparse_conv(library, x[:, :4], torch.ones(1, 4, 4), table, None),
         lambda: conv_cpu.weight_grad(library, x, grad, table),
+        lambda: attention_cpu.codebook_attention(library, grad, None, codes, [table]),
+        lambda: attention_cpu.grad_v(library, grad, None, codes, [table]),
+        lambda: attention_cpu.grad_codes(library, grad, None, codes, [table], grad),
+        lambda: attention_cpu.routed(library, grad, torch.zeros(2, 1), codes, [table]),
         lambda: devoxelize_cpu.devoxelize(library, x, table, torch.ones(1, 2)),
         lambda: devoxelize_cpu.devoxelize_grad(library, grad, table, torch.ones(1, 2), 3),
         lambda: voxelize_cpu.voxel_mean(library, x, torch.tensor([0, 1, 2]), torch.ones(2).long()),

@@ -21,6 +21,13 @@ def tables(cloud_name: str = "two") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return cloud.indices, torch.tensor([oracle.key(row) for row in cloud.rows]), down, up
 
 
+def submanifold_tables(cloud_name: str) -> list[Tensor]:
+    """Tables of two codes with 7 taps and 1."""
+    rows = CLOUDS[cloud_name].rows
+    shapes = (oracle.offsets(3, 1, "cross"), oracle.offsets(1))
+    return [torch.tensor(oracle.neighbor_table(rows, s), dtype=torch.int32) for s in shapes]
+
+
 def samples() -> dict[str, tuple[object, ...]]:
     """Arguments for every op, by its name."""
     indices, keys, table, table_t = tables()
@@ -31,7 +38,15 @@ def samples() -> dict[str, tuple[object, ...]]:
     feats = asymmetric(5, 2, dtype=torch.float32).requires_grad_()
     corner = torch.tensor([[0, 3, -1], [3, 1, -1]], dtype=torch.int32)
     share = asymmetric(2, 3, dtype=torch.float32)
+    codes = asymmetric(8, 3, dtype=torch.float32, seed=3).requires_grad_()
+    choice = asymmetric(len(keys), 2, 3, dtype=torch.float32, seed=4).requires_grad_()
+    attention = (choice, codes, submanifold_tables("two"))
+    plain = (choice.detach(), codes.detach(), attention[2])
     return {
+        "codebook_attention": (x, *attention),
+        "codebook_attention_grad_v": (x.detach(), *plain),
+        "codebook_attention_grad_codes": (x.detach(), *plain, x.detach() + 1),
+        "routed_codebook_attention": (x.detach(), choice.argmax(dim=1), *plain[1:]),
         "morton_encode": (indices,),
         "morton_decode": (keys,),
         "lookup": (keys, keys[:5] + 1),
@@ -98,9 +113,21 @@ def devoxelize_args(num_points: int) -> tuple[Tensor, ...]:
     return asymmetric(6 + num_points, 3), index
 
 
+def attention_args(name: str) -> tuple[Tensor, ...]:
+    tables = submanifold_tables(name)
+    num = tables[0].shape[1]
+    choice = asymmetric(num, 2, 2, seed=2)
+    return asymmetric(num, 4), choice, asymmetric(8, 4, seed=1), *tables
+
+
 @pytest.mark.parametrize(
     "function, small, large",
     [
+        (
+            lambda v, choice, codes, *tables: cuda_ops.codebook_attention(v, choice, codes, tables),
+            attention_args("negative"),
+            attention_args("two"),
+        ),
         (cuda_ops.sparse_conv, conv_args("negative"), conv_args("two")),
         (cuda_ops.voxel_mean, mean_args("negative"), mean_args("two")),
         (
@@ -109,7 +136,7 @@ def devoxelize_args(num_points: int) -> tuple[Tensor, ...]:
             devoxelize_args(9),
         ),
     ],
-    ids=["sparse_conv", "voxel_mean", "devoxelize"],
+    ids=["codebook_attention", "sparse_conv", "voxel_mean", "devoxelize"],
 )
 def test_compiles_with_its_gradient(function, small, large):
     check_compiled(function, small, large)
@@ -133,16 +160,17 @@ def test_table_ops_compile_with_sizes_that_depend_on_the_data():
     check_compiled(table_ops, (small,), (large,))
 
 
-@pytest.mark.parametrize("name", ["sparse_conv", "voxel_mean", "devoxelize"])
+@pytest.mark.parametrize("name", ["codebook_attention", "sparse_conv", "voxel_mean", "devoxelize"])
 def test_autocast_computes_in_float32(name):
     """bfloat16 inputs under autocast give exactly what their float32 copies give without."""
     op = getattr(cuda_ops, name)
     args = [a.detach() if isinstance(a, Tensor) else a for a in samples()[name]]
-    half = [a.bfloat16() if a.is_floating_point() else a for a in args]
+    half = [a.bfloat16() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
     with torch.autocast("cpu", torch.bfloat16):
         leaf = half[0].requires_grad_()
         out = op(leaf, *half[1:])
     assert out.dtype == torch.float32
-    assert torch.equal(out, op(*(a.float() if a.is_floating_point() else a for a in half)))
+    full = [a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in half]
+    assert torch.equal(out, op(*full))
     out.sum().backward()
     assert leaf.grad.dtype == torch.bfloat16

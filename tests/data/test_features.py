@@ -44,3 +44,9 @@ def test_missing_field_names_scene_and_feature(make_scene):
     sample = make_scene(normal=None, name="scene0042_01")
     with pytest.raises(ValueError, match=r"feature 'normal' needs 'normal'.*scene0042_01"):
         point_features(sample, ("color", "normal"))
+
+
+def test_relative_xyz_is_the_place_in_the_bounding_box(make_scene):
+    xyz = np.array([[2, 0, 5], [4, 0, 9], [3, 0, 6]], dtype=np.float32)
+    found = point_features(make_scene(3, xyz=xyz), ("relative_xyz",))
+    np.testing.assert_allclose(found, [[-0.5, -0.5, -0.5], [0.5, -0.5, 0.5], [0, -0.5, -0.25]])

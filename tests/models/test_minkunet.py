@@ -1,56 +1,19 @@
-"""MinkUNet: the sizes of the shipped configurations, its wiring, and its invariances."""
+"""MinkUNet: its wiring and its invariances."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import nn
 
 import cuda_ops
-import pc3d
 from pc3d.models import MinkUNet
 from pc3d.sparse import Batch, CoordSet, SparseTensor
 from tests.attack import CLOUDS, asymmetric, make, random_points
+from tests.models.test_sizes import build
 from tests.sparse.test_points import batch_of
-
-CONF = Path(pc3d.__file__).resolve().parents[1] / "conf"
-
-SIZES = {
-    "minkunet14a": (3, 20, 8_015_092),
-    "minkunet18a": (3, 20, 15_483_764),
-    "minkunet34a": (3, 20, 36_598_004),
-    "minkunet34b": (3, 20, 36_217_076),
-    "minkunet34c": (3, 20, 37_846_644),
-    "minkunet_cr0p5": (4, 19, 5_435_235),
-    "minkunet_cr0p64": (4, 19, 8_771_298),
-    "minkunet_cr1p0": (4, 19, 21_723_315),
-    "minkunet_m": (6, 20, 6_737_428),
-}
-"""Channels in, classes, and the published or twice computed number of parameters."""
-
-
-def build(name: str, in_channels: int, num_classes: int) -> MinkUNet:
-    """The model of `conf/model/<name>.yaml`, its overlays composed by Hydra."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(overrides=[f"+model={name}"]).model
-    return instantiate(config, in_channels=in_channels, num_classes=num_classes, _convert_="all")
-
-
-def test_every_shipped_size_is_listed():
-    assert {path.stem for path in (CONF / "model").glob("minkunet*.yaml")} == set(SIZES)
-
-
-@pytest.mark.parametrize("name", SIZES)
-def test_number_of_parameters(name):
-    in_channels, num_classes, expected = SIZES[name]
-    with torch.device("meta"):
-        network = build(name, in_channels, num_classes)
-    assert sum(p.numel() for p in network.parameters()) == expected
 
 
 def test_published_stem_of_five():
@@ -182,7 +145,7 @@ def test_gradient_equals_finite_differences():
 @pytest.fixture(scope="module")
 def fourteen() -> MinkUNet:
     torch.manual_seed(0)
-    return build("minkunet14a", 2, 4)
+    return build(2, 4, "+model=minkunet14a")
 
 
 def float_batch(name: str) -> Batch:

@@ -1,0 +1,192 @@
+"""The voxel transformer block: codebook attention between pointwise layers.
+
+CodedVTR (Zhao et al. 2022, arXiv 2203.09887). For a voxel n, code d and group g:
+
+    logits[n, d, g] = sum over taps k of S_d[k, g] * q_d[neighbour k of n, g],
+                      S_d[k, g] = sum of code d at tap k over the channels of group g
+    y[n, c]         = sum over codes d of choice(logits)[n, d, g(c)]
+                      * sum over taps k of code_d[k, c] * v[neighbour k of n, c]
+
+with queries q_d from a convolution over the code's own neighbourhood and values v. The publication
+writes S_d's sum inside the sum over channels; the query does not depend on the channel, so the two
+are equal, and this one costs C / G times less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+import cuda_ops
+from pc3d.nn.blocks import ConvBlock
+from pc3d.nn.choice import Choice
+from pc3d.nn.codebook import Codebook, CodeSpec
+from pc3d.nn.conv import PointwiseConv, SparseConv3d, SubmanifoldConv3d
+from pc3d.sparse import SparseTensor
+
+Guidance = Literal["none", "occupancy"]
+Position = Literal["none", "table", "conv"]
+
+
+class CodebookAttention(nn.Module):
+    """Values [N, C] mixed by the codes that queries choose.
+
+    Args:
+        in_channels: channels of the features that queries are made of.
+        channels: C, channels of values and output.
+        codes: keyword arguments of a `CodeSpec` for every code.
+        groups: G groups of channels that choose separately.
+        choice: keyword arguments of `Choice`; None: no queries, the codes are summed. One code
+            leaves nothing to choose: it is a depthwise convolution, and has no queries either.
+        guidance: `"occupancy"` adds `guidance_weight` times the logarithm of the occupied fraction
+            of a code's taps to its logits, under the masks where a code has some.
+        guidance_weight: see there.
+        couple_choice_grad: let the gradient of the logits reach the codes; the publication does
+            not.
+        position: `"table"` adds a learned vector to the values at every tap; `"conv"` adds a
+            depthwise 3x3x3 convolution of the values to them (Chu et al. 2021, arXiv 2102.10882).
+        from_offsets: see `Codebook`.
+
+    Raises:
+        ValueError: see `Codebook`, `CodeSpec` and `Choice`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        codes: Sequence[Mapping[str, Any]],
+        groups: int,
+        choice: Mapping[str, Any] | None,
+        guidance: Guidance = "none",
+        guidance_weight: float = 1.0,
+        couple_choice_grad: bool = False,
+        position: Position = "none",
+        from_offsets: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (
+            ("guidance", guidance, ("none", "occupancy")),
+            ("position", position, ("none", "table", "conv")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        self.codebook = Codebook(channels, groups, [CodeSpec(**c) for c in codes], from_offsets)
+        self.guidance_weight = guidance_weight if guidance == "occupancy" else 0.0
+        self.couple_choice_grad = couple_choice_grad
+        self.choice = None if choice is None or len(self.codebook) == 1 else Choice(**choice)
+        self.queries = nn.ModuleList()
+        if self.choice is not None:
+            self.queries.extend(
+                QueryConv(in_channels, groups, spec.kernel) for spec in self.codebook.specs
+            )
+        one_code = [CodeSpec()]
+        self.position_conv = Codebook(channels, 1, one_code) if position == "conv" else None
+        self.position_table = (
+            Codebook(channels, groups, self.codebook.specs) if position == "table" else None
+        )
+
+    def forward(self, x: SparseTensor, v: SparseTensor) -> SparseTensor:
+        """Mixed values [N, C] from features x [N, in_channels] and values v [N, C]."""
+        codes, tables = self.codebook.codes(), self.codebook.tables(x.coords)
+        values = v.feats
+        if self.position_conv is not None:
+            near = self.position_conv.tables(x.coords)
+            values = values + cuda_ops.codebook_attention(
+                values, None, self.position_conv.codes(), near
+            )
+        weights = None if self.choice is None else self.choice(self.logits(x, codes, tables))
+        y = self._mix(values, weights, codes, tables)
+        if self.position_table is not None:
+            position = self.position_table.codes()
+            y = y + self._mix(torch.ones_like(values), weights, position, tables)
+        return v.with_feats(y)
+
+    def _mix(
+        self, values: Tensor, weights: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
+    ) -> Tensor:
+        if weights is not None and self.choice is not None and self.choice.is_one_hot:
+            chosen = weights.argmax(dim=1)
+            return cuda_ops.routed_codebook_attention(values, chosen, codes, tables)
+        return cuda_ops.codebook_attention(values, weights, codes, tables)
+
+    def logits(self, x: SparseTensor, codes: Tensor, tables: Sequence[Tensor]) -> Tensor:
+        """[N, D, G], how much each voxel and group wants each code."""
+        groups, num_taps = self.codebook.groups, self.codebook.num_taps
+        sums = codes.unflatten(1, (groups, -1)).sum(dim=2)
+        if not self.couple_choice_grad:
+            sums = sums.detach()
+        found = [
+            cuda_ops.codebook_attention(query(x).feats, None, code, [table])
+            for query, code, table in zip(self.queries, sums.split(num_taps), tables, strict=True)
+        ]
+        logits = torch.stack(found, dim=1)
+        if self.guidance_weight:
+            share = self.codebook.occupancy(x.coords)
+            logits = logits + self.guidance_weight * (share + 1e-3).log()
+        return logits
+
+
+class QueryConv(SparseConv3d):
+    """The query of one code: a convolution over its neighbourhood. [N, C_in] to [N, G]."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return self.convolve(x, x.coords)
+
+
+class VoxelTransformerBlock(nn.Module):
+    """A residual block around codebook attention.
+
+    Values are a 3x3x3 convolution and a pointwise layer that widens by `expansion`; attention mixes
+    them; a pointwise layer narrows again. Where the widths differ, a pointwise layer comes first.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out; `groups` must divide `expansion * C_out`.
+        attention: `attention(in_channels, channels)` makes the layer that mixes the values, such as
+            `CodebookAttention` with all but these two arguments given.
+        expansion: channels of the values per output channel.
+        value_conv: the 3x3x3 convolution before the values' pointwise layer.
+
+    Shape: [N, C_in] to [N, C_out].
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        attention: Callable[[int, int], nn.Module],
+        expansion: int = 2,
+        value_conv: bool = True,
+    ) -> None:
+        super().__init__()
+        channels = expansion * out_channels
+        self.prelude: nn.Module | None = None
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.prelude = pointwise(in_channels, out_channels)
+            self.shortcut = PointwiseConv(in_channels, out_channels, bias=False)
+        layers = [pointwise(out_channels, channels)]
+        if value_conv:
+            conv = SubmanifoldConv3d(out_channels, out_channels)
+            layers.insert(0, ConvBlock(conv, out_channels))
+        self.values = nn.Sequential(*layers)
+        self.attention = attention(out_channels, channels)
+        self.project = pointwise(channels, out_channels)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        shortcut = self.shortcut(x)
+        if self.prelude is not None:
+            x = self.prelude(x)
+        y: SparseTensor = self.project(self.attention(x, self.values(x)))
+        return y + shortcut
+
+
+def pointwise(in_channels: int, out_channels: int) -> ConvBlock:
+    """A pointwise layer with batch norm and ReLU."""
+    return ConvBlock(PointwiseConv(in_channels, out_channels, bias=False), out_channels)
