@@ -8,6 +8,7 @@ from cuda_ops.codebook_attention.op import codebook_attention, routed_codebook_a
 from cuda_ops.devoxelize.op import devoxelize, trilinear
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
+from cuda_ops.neighbor_attention.op import neighbor_dot, neighbor_sum
 from cuda_ops.neighbor_table.op import down_table, lookup, neighbor_table
 from cuda_ops.sparse_conv.op import sparse_conv
 from cuda_ops.voxelize.op import voxel_first, voxel_mean, voxel_random, voxelize
@@ -23,6 +24,8 @@ __all__ = [
     "lookup",
     "morton_decode",
     "morton_encode",
+    "neighbor_dot",
+    "neighbor_sum",
     "neighbor_table",
     "routed_codebook_attention",
     "sparse_conv",

@@ -81,6 +81,7 @@ def _data() -> Data:
         "values": random(len(unique), 24),
         "choice": random(len(unique), 2, 8),
         "codes": random(28, 24),
+        "weights": random(len(unique), 27, 8),
     }
     # Values that float32 holds exactly, so that both sides are given the same input.
     return {
@@ -121,6 +122,18 @@ def _routed(d: Data) -> list[Tensor]:
     return [cuda_ops.routed_codebook_attention(d["values"], chosen, d["codes"], tables)]
 
 
+def _neighbors(d: Data) -> list[Tensor]:
+    weights, values, table = d["weights"], d["values"], d["table"]
+    dots = _gradients(
+        lambda q, k: cuda_ops.neighbor_dot(q, k, table, 8).flatten(1),
+        values,
+        values.flip(0),
+        constants=[],
+    )
+    sums = _gradients(cuda_ops.neighbor_sum, weights, values, constants=[table])
+    return [*dots, *sums]
+
+
 def _trilinear(d: Data) -> list[Tensor]:
     index, weight = cuda_ops.trilinear(d["unique"], d["batch"], d["position"] + 0.3)
     return [index, weight, *_gradients(cuda_ops.devoxelize, d["x"], constants=[index, weight])]
@@ -146,6 +159,7 @@ CASES: dict[str, Case] = {
     "sparse_conv up": _conv("weight_up", "y", "up", "down"),
     "codebook_attention": _attention,
     "routed_codebook_attention": _routed,
+    "neighbor_dot, neighbor_sum": _neighbors,
     "trilinear, devoxelize": _trilinear,
 }
 

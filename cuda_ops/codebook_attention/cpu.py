@@ -68,8 +68,7 @@ def grad_v(
         return None
     call, grad = _Call(grad, choice, codes, tables), grad.contiguous()
     v_grad, scratch = torch.empty_like(grad), _scratch(library, grad.shape[1])
-    mixed = 0 if choice is None else torch.empty_like(grad)
-    library.checked(call.error, "pc3d_attention_grad_v", grad, *call.args, v_grad, mixed, scratch)
+    library.checked(call.error, "pc3d_attention_grad_v", grad, *call.args, v_grad, scratch)
     return v_grad
 
 

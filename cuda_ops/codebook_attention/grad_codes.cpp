@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../runtime/include/parallel.h"
 #include "depthwise.h"
 
 using namespace pc3d;
@@ -88,6 +87,7 @@ PC3D_EXPORT int64_t pc3d_attention_grad_codes(const float* v, const float* choic
   for (int64_t d = 0; d < num_codes; ++d) total_taps += num_taps[d];
   parallel_for(chunks, threads, [&](int64_t chunk, int thread) {
     Tile tile(scratch, thread, channels);
+    const Groups split(groups, channels, tile.group_memory);
     float* chunk_grad = sums + chunk * total_taps * channels;
     memset(chunk_grad, 0, sizeof(float) * total_taps * channels);
     const int64_t begin = chunk * chunk_rows;
@@ -99,25 +99,19 @@ PC3D_EXPORT int64_t pc3d_attention_grad_codes(const float* v, const float* choic
       for (int64_t d = 0; d < num_codes; ++d) {
         const float* mixed = tile_grad;
         for (int64_t r = 0; choice != nullptr && r < rows; ++r) {
-          spread(choice + ((first + r) * num_codes + d) * groups, groups, width, tile.share);
-          multiply<false>(tile.share, tile_grad + r * channels, tile.mixed + r * channels,
-                          channels);
+          mix<false>(split, choice + ((first + r) * num_codes + d) * groups,
+                     tile_grad + r * channels, channels, tile.mixed + r * channels);
           mixed = tile.mixed;
         }
         memset(tile.sums, 0, sizeof(float) * rows * channels);
         for (int64_t tap = 0; tap < num_taps[d]; ++tap, ++row) {
-          list_pairs(tables[d] + tap * num + first, rows, num, tile.pairs);
+          list_tap(tables[d] + tap * num + first, rows, num, tile.pairs);
           grad_tap(tile.pairs, codes + row * channels, v, mixed, tile.sums,
                    chunk_grad + row * channels, channels);
         }
         for (int64_t r = 0; choice != nullptr && r < rows; ++r) {
-          multiply<false>(tile_grad + r * channels, tile.sums + r * channels, tile.share, channels);
-          float* to = choice_grad + ((first + r) * num_codes + d) * groups;
-          for (int64_t g = 0; g < groups; ++g) {
-            float sum = 0;
-            for (int64_t c = 0; c < width; ++c) sum += tile.share[g * width + c];
-            to[g] = sum;
-          }
+          group_sums(tile_grad + r * channels, tile.sums + r * channels, groups, width,
+                     choice_grad + ((first + r) * num_codes + d) * groups);
         }
       }
     }

@@ -5,14 +5,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../runtime/include/parallel.h"
 #include "depthwise.h"
 
 using namespace pc3d;
 
 namespace {
 
-constexpr int64_t kRoutedRows = 32;
 constexpr int kMaxTaps = 125;
 
 struct Near {
@@ -73,7 +71,7 @@ void sum_channels(const NearList& list, const float* code, const float* v, int64
 
 PC3D_EXPORT int64_t pc3d_routed_max_taps() { return kMaxTaps; }
 PC3D_EXPORT int64_t pc3d_routed_scratch_bytes(int64_t num_codes) {
-  return static_cast<int64_t>(sizeof(NearList)) * kRoutedRows * num_codes + 64;
+  return static_cast<int64_t>(sizeof(NearList)) * kTileRows * num_codes + 64;
 }
 
 // y [num, channels] where group g of voxel n has chosen code chosen [n, g]. No code has more than
@@ -86,19 +84,19 @@ PC3D_EXPORT int64_t pc3d_routed_attention(const float* v, const int32_t* chosen,
                                           int64_t threads) {
   int64_t fault = 0;
   const int64_t width = channels / groups;
-  parallel_for(ceil_div(num, kRoutedRows), threads, [&](int64_t task, int thread) {
+  parallel_for(ceil_div(num, kTileRows), threads, [&](int64_t task, int thread) {
     char* memory = scratch + thread * pc3d_routed_scratch_bytes(num_codes);
     NearList* lists =
         reinterpret_cast<NearList*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
-    int32_t input[kRoutedRows + kListSlack], place[kRoutedRows + kListSlack];
+    int32_t input[kTileRows + kListSlack], place[kTileRows + kListSlack];
     PairList pairs{input, place, 0, -1};
-    const int64_t first = task * kRoutedRows;
-    const int64_t rows = num - first < kRoutedRows ? num - first : kRoutedRows;
+    const int64_t first = task * kTileRows;
+    const int64_t rows = num - first < kTileRows ? num - first : kTileRows;
     for (int64_t d = 0; d < num_codes; ++d) {
-      NearList* list = lists + d * kRoutedRows;
+      NearList* list = lists + d * kTileRows;
       for (int64_t r = 0; r < rows; ++r) list[r].num = 0;
       for (int64_t tap = 0; tap < num_taps[d]; ++tap) {
-        list_pairs(tables[d] + tap * num + first, rows, num, pairs);
+        list_tap(tables[d] + tap * num + first, rows, num, pairs);
         for (int64_t i = 0; i < pairs.num; ++i) {
           NearList& of_row = list[place[i]];
           of_row.near[of_row.num++] = {input[i], static_cast<int32_t>(tap)};
@@ -117,7 +115,7 @@ PC3D_EXPORT int64_t pc3d_routed_attention(const float* v, const int32_t* chosen,
         }
         const float* code = codes;
         for (int64_t before = 0; before < d; ++before) code += num_taps[before] * channels;
-        sum_channels(lists[d * kRoutedRows + r], code, v, channels, y + (first + r) * channels,
+        sum_channels(lists[d * kTileRows + r], code, v, channels, y + (first + r) * channels,
                      g * width, next * width);
         g = next;
       }

@@ -5,6 +5,7 @@ from pc3d.nn.choice import Choice
 from pc3d.nn.codebook import Codebook, CodeSpec
 from pc3d.nn.codebook_attention import CodebookAttention, VoxelTransformerBlock
 from pc3d.nn.conv import DownConv3d, SubmanifoldConv3d, UpConv3d
+from pc3d.nn.local_attention import LocalAttention, LocalAttentionBlock
 from pc3d.nn.norm import BatchNorm
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "CodebookAttention",
     "ConvBlock",
     "DownConv3d",
+    "LocalAttention",
+    "LocalAttentionBlock",
     "SubmanifoldConv3d",
     "UpConv3d",
     "VoxelTransformerBlock",

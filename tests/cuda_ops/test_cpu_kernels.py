@@ -14,6 +14,8 @@ from cuda_ops.codebook_attention import op as attention_op
 from cuda_ops.devoxelize import cpu as devoxelize_cpu
 from cuda_ops.devoxelize import op as devoxelize_op
 from cuda_ops.morton import cpu as morton_cpu
+from cuda_ops.neighbor_attention import cpu as neighbor_cpu
+from cuda_ops.neighbor_attention import op as neighbor_op
 from cuda_ops.neighbor_table import cpu as table_cpu
 from cuda_ops.neighbor_table.op import (
     reference_down_table,
@@ -195,7 +197,7 @@ ATTENTION = [(3, 2, "cube"), (1, 1, "cube"), (3, 1, "cross"), (5, 1, "cube")]
 
 
 @pytest.mark.parametrize("name", ["three, one empty", "none", "extremes", "many"])
-@pytest.mark.parametrize("channels, groups", [(1, 1), (7, 7), (24, 2), (36, 3), (144, 8)])
+@pytest.mark.parametrize("channels, groups", [(1, 1), (7, 7), (24, 2), (24, 8), (36, 3), (144, 8)])
 def test_codebook_attention_and_its_gradients(library, name, channels, groups):
     tables = [expected_table(name, *shape) for shape in ATTENTION]
     num, num_taps = tables[0].shape[1], sum(map(len, tables))
@@ -224,6 +226,31 @@ def test_codebook_attention_and_its_gradients(library, name, channels, groups):
         terms = (2 * num_taps, 2 * num_taps, 125 * channels, 2 * max(1, num), num_taps)
         for result, expected, magnitude, count in zip(ours, *runs, terms, strict=True):
             assert_sums(result, expected, magnitude, terms=count)
+
+
+@pytest.mark.parametrize("name", ["three, one empty", "none", "many"])
+@pytest.mark.parametrize("channels, heads", [(1, 1), (7, 7), (24, 2), (24, 8), (36, 3)])
+def test_neighbor_attention(library, name, channels, heads):
+    table = expected_table(name, 3, 1, "cube")
+    q, k = (asymmetric(table.shape[1], channels, dtype=torch.float32, seed=s) for s in (0, 1))
+    weights = asymmetric(len(q), len(table), heads, dtype=torch.float32, seed=2)
+    ours = [
+        neighbor_cpu.neighbor_dot(library, q, k, table, heads),
+        neighbor_cpu.neighbor_sum(library, weights, k, table),
+        neighbor_cpu.neighbor_transpose(library, weights, table),
+    ]
+    runs = []
+    for change in (torch.Tensor.double, lambda a: a.double().abs()):
+        wide = [change(a) for a in (q, k, weights)]
+        runs.append(
+            [
+                neighbor_op.reference_dot(wide[0], wide[1], table, heads),
+                neighbor_op.reference_sum(wide[2], wide[1], table),
+                neighbor_op.reference_transpose(wide[2], table),
+            ]
+        )
+    for result, expected, magnitude, count in zip(ours, *runs, (channels, 27, 1), strict=True):
+        assert_sums(result, expected, magnitude, terms=count)
 
 
 def every_float_result(library: CpuLibrary) -> list[Tensor]:

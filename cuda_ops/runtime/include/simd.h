@@ -39,6 +39,26 @@ static inline Vec broadcast(float a) {
 #endif
 }
 
+// The first `lanes` lanes of a, the others of b.
+static inline Vec blend(Vec a, Vec b, int64_t lanes) {
+  typedef int32_t Mask __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+  typedef int32_t Bits __attribute__((vector_size(4 * kLanes)));
+  static constexpr int32_t kOnes[2 * kLanes] = {
+#if PC3D_LANES == 16
+      -1, -1, -1, -1, -1, -1, -1, -1, -1,
+      -1, -1, -1, -1, -1, -1, -1
+#elif PC3D_LANES == 8
+      -1, -1, -1, -1, -1,
+      -1, -1, -1
+#else
+      -1, -1, -1, -1
+#endif
+  };
+  const Bits mask = *reinterpret_cast<const Mask*>(kOnes + kLanes - lanes);
+  return reinterpret_cast<Vec>((reinterpret_cast<Bits>(a) & mask) |
+                               (reinterpret_cast<Bits>(b) & ~mask));
+}
+
 inline int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
