@@ -1,6 +1,8 @@
-"""Colours of points: by class, and by a scalar such as intensity or height."""
+"""Colours of points: by class, by code, and by a scalar such as intensity or height."""
 
 from __future__ import annotations
+
+import colorsys
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,18 @@ _RAMP = np.array(
     ],
     dtype=np.float64,
 )
+
+# Okabe and Ito (2008): readable with every colour vision; without black, which shading hides.
+_CODES = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+_GOLDEN = 0.618034  # hues that far apart never meet
 
 
 def check_classes(classes: NDArray[np.integer], spec: DatasetSpec, source: str) -> None:
@@ -64,6 +78,18 @@ def class_colors(classes: NDArray[np.integer], spec: DatasetSpec) -> NDArray[np.
     # IGNORE_INDEX is -1 and therefore reads the last row.
     table = np.array([*spec.palette, UNLABELLED_COLOR], dtype=np.uint8)
     return table[classes]
+
+
+def code_colors(num_codes: int) -> NDArray[np.uint8]:
+    """A colour for each code of a codebook; the first seven are the easiest to tell apart.
+
+    Returns:
+        [num_codes, 3] uint8 RGB.
+    """
+    extra = range(max(0, num_codes - len(_CODES)))
+    more = [colorsys.hsv_to_rgb(i * _GOLDEN % 1.0, 0.9, 0.55 + 0.2 * (i % 3)) for i in extra]
+    table = np.array([*_CODES, *(np.multiply(255, rgb) for rgb in more)])
+    return table[:num_codes].round().astype(np.uint8)
 
 
 def ramp_colors(values: NDArray[np.number]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""One scene as a web page: linked 3D views of input, ground truth and prediction.
+"""One scene as a web page: linked 3D views of input, ground truth, prediction and chosen codes.
 
 The page is one file without references to anything outside it: plotly.js and the points stand
 in it, so it opens without a network and can be mailed or put on any server. Coordinates are stored
@@ -21,6 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.utils.files import write_bytes
+from visualize.codes import CodeView
 from visualize.geometry import check_cloud, core_box, overview, point_spacing, thin
 from visualize.palette import (
     UNLABELLED_COLOR,
@@ -93,12 +94,13 @@ def write_page(
     metrics: str = "",
     max_points: int = MAX_POINTS,
     hidden: Collection[str] = ROOF,
+    codes: CodeView | None = None,
 ) -> PageInfo:
     """Write a self-contained page with one 3D view per layer.
 
     The cameras are linked, one legend shows and hides classes in all views, and hovering names the
     point. A layer of colours is split by the first layer of classes, so the legend acts on
-    it too.
+    it too; so is the view of the codes, which has a menu of the blocks and a legend of its own.
 
     Args:
         path: the file to write (`.html`); replaced only when the new page is complete.
@@ -109,12 +111,14 @@ def write_page(
         metrics: text for the second line, e.g. `"mIoU of this scene 0.71 (points, no TTA)"`.
         max_points: points to keep, chosen evenly in space; the page says "n of N points".
         hidden: names of classes that are switched off at first, because they hide the rest.
+        codes: the codes that the points' voxels chose, with P rows; None for no such view.
 
     Raises:
         ValueError: no layers, no points, NaN coordinates, lengths that differ, unknown classes.
     """
     check_cloud(xyz)
     _check_layers(layers, len(xyz), spec)
+    _check_codes(codes, len(xyz))
     kept = thin(xyz, max_points)
     shown_xyz = xyz[kept].astype(np.float64)
     shown = [Layer(layer.name, layer.values[kept]) for layer in layers]
@@ -128,7 +132,7 @@ def write_page(
             {"name": name, "color": _css(c, spec), "visible": name not in hidden}
             for name, c in zip(names, present, strict=True)
         ],
-        "layers": [_layer_json(layer, present) for layer in shown],
+        "layers": [_layer_json(layer, present) for layer in shown] + _code_layers(codes, kept),
         **_geometry_json(shown_xyz),
     }
     target = Path(path)
@@ -143,6 +147,7 @@ def write_picture(
     spec: DatasetSpec,
     *,
     hidden: Collection[str] = ROOF,
+    codes: CodeView | None = None,
 ) -> None:
     """Write a PNG with one view per layer, side by side, of all points (see `visualize.render`).
 
@@ -152,6 +157,7 @@ def write_picture(
         layers: the views from left to right, each with P rows.
         spec: names and colours of the classes.
         hidden: names of classes whose points, by the first layer of classes, are left out.
+        codes: one more view, of the codes that the points' voxels chose in one block.
 
     Raises:
         ValueError: no layers, no points, NaN coordinates, lengths that differ, unknown classes,
@@ -159,6 +165,7 @@ def write_picture(
     """
     check_cloud(xyz)
     _check_layers(layers, len(xyz), spec)
+    _check_codes(codes, len(xyz))
     kept = np.ones(len(xyz), dtype=np.bool_)
     for layer in [layer for layer in layers if layer.is_classes][:1]:
         roof = [c for c, name in enumerate(spec.class_names) if name in hidden]
@@ -167,6 +174,8 @@ def write_picture(
         class_colors(layer.values[kept], spec) if layer.is_classes else layer.values[kept]
         for layer in layers
     ]
+    if codes is not None:
+        panels.append(codes.shown.palette[codes.shown.codes[kept]])
     render_png(path, xyz[kept], panels)
 
 
@@ -181,6 +190,15 @@ def _check_layers(layers: Sequence[Layer], num_points: int, spec: DatasetSpec) -
             )
         if layer.is_classes:
             check_classes(layer.values, spec, f"layer {layer.name!r}")
+
+
+def _check_codes(codes: CodeView | None, num_points: int) -> None:
+    for block in codes.blocks if codes else ():
+        if len(block.codes) != num_points:
+            raise ValueError(
+                f"block {block.name} has codes of {len(block.codes)} points but xyz has "
+                f"{num_points}. Codes must be per input point, in input order."
+            )
 
 
 def _present_classes(layers: Sequence[Layer]) -> list[int]:
@@ -207,6 +225,20 @@ def _layer_json(layer: Layer, present: Sequence[int]) -> dict[str, Any]:
     position = np.zeros(max(present) + 2, dtype=np.int64)
     position[np.asarray(present)] = np.arange(len(present))  # IGNORE_INDEX = -1 is the last entry
     return {"name": layer.name, "classes": _base64(position[layer.values], "<u2")}
+
+
+def _code_layers(codes: CodeView | None, kept: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The view of the codes at the points that are shown, if there is one."""
+    if codes is None:
+        return []
+    blocks = []
+    for block in codes.blocks:
+        colors = ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in block.palette]
+        rows = zip(block.labels, block.percentages, colors, strict=True)
+        legend = [{"label": a, "share": b, "color": c} for a, b, c in rows]
+        points = _base64(block.codes[kept], "u1")
+        blocks.append({"title": block.title, "legend": legend, "codes": points})
+    return [{"name": "chosen code", "blocks": blocks, "first": codes.first}]
 
 
 def _geometry_json(xyz: NDArray[np.float64]) -> dict[str, Any]:

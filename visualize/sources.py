@@ -18,6 +18,8 @@ from pc3d.data.specs import SPECS
 from pc3d.io.ply import read_vertices
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.run_folder import newest_prediction, read_run
+from visualize.choices import codes_of_run
+from visualize.codes import CodeView, view_of
 from visualize.palette import ramp_colors
 from visualize.scene import Layer
 
@@ -32,6 +34,7 @@ class Scene:
         layers: what is known of the points: input, ground truth, prediction.
         spec: names and colours of the classes.
         caption: a line about the prediction, or the empty string.
+        codes: the codes that the points' voxels chose in the network, or None.
     """
 
     title: str
@@ -39,19 +42,22 @@ class Scene:
     layers: list[Layer]
     spec: DatasetSpec
     caption: str = ""
+    codes: CodeView | None = None
 
 
-def scene_of_run(folder: Path, split: str, name: str) -> Scene:
-    """A scene as a run saw it, with its newest prediction.
+def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
+    """A scene as a run saw it, with its newest prediction and the codes chosen for it.
 
     Args:
         folder: run folder of train.py, tested with test.py.
         split: the split that was tested.
         name: name of the scene; the empty string takes the first one.
+        block: the block whose codes are shown first; the empty string takes the last one of the
+            finest resolution.
 
     Raises:
         FileNotFoundError: no run, or no prediction of that scene.
-        ValueError: the prediction does not fit the scene.
+        ValueError: the prediction does not fit the scene, or the block has no codebook.
     """
     config, _ = read_run(folder)
     predictions, name = newest_prediction(folder, split, name)
@@ -69,7 +75,13 @@ def scene_of_run(folder: Path, split: str, name: str) -> Scene:
         layers.append(Layer("ground truth", points.segment))
         caption = f"{_scores_of(prediction, points.segment, reader.spec)}; {caption}"
     layers.append(Layer("prediction", prediction))
-    return Scene(name, points.xyz + points.origin, layers, reader.spec, caption)
+    blocks, reason = codes_of_run(folder, config, predictions, name)
+    if block and not blocks:
+        why = f"{caption}, {reason}" if reason else "the network of this run has no codebooks"
+        raise ValueError(f"block={block} cannot be shown: {why}")
+    codes = view_of(blocks, block) if blocks else None
+    caption = ", ".join(filter(None, (caption, reason)))
+    return Scene(name, points.xyz + points.origin, layers, reader.spec, caption, codes)
 
 
 def _input_of(points: PointSample) -> Layer:
