@@ -46,7 +46,7 @@ MAY_IMPORT_ENTRY_POINTS = {
     "test": {"pc3d.cli"},
     "pc3d.cli": {"data_prep", "visualize"},
     "benchmarks": {"data_prep", "visualize"},
-    "data_prep": set(),
+    "data_prep": {"pc3d.cli"},
     "visualize": {"pc3d.cli"},
 }
 ENGINES = {"MinkowskiEngine", "torchsparse", "spconv", "open3d"}

@@ -126,14 +126,20 @@ class Codebook(nn.Module):
         """The neighbour table [K_d, N] of every code."""
         return [coords.neighbors(spec.kernel).table for spec in self.specs]
 
-    def occupancy(self, coords: CoordSet) -> Tensor:
-        """[N, D, G]: the fraction of the taps of each code and group that hold a voxel."""
+    def occupancy(self, coords: CoordSet, masked: bool) -> Tensor:
+        """[N, D, G]: the fraction of each code's taps, or of those of a group's mask, with a voxel.
+
+        The tap of a voxel itself counts, so that none is 0 unless its mask leaves that tap out.
+        """
         found = []
-        for spec in self.specs:
+        for number, spec in enumerate(self.specs):
             occupied = (coords.neighbors(spec.kernel).table >= 0).float()
-            mask = spec.mask(self.groups if spec.masks else 1).to(occupied.device)
-            share = (occupied.T @ mask) / mask.sum(dim=0)
-            found.append(share.expand(-1, self.groups))
+            if masked and self.mask is not None:
+                mask = self.mask.split(self.num_taps)[number]
+                share = (occupied.T.to(mask.dtype) @ mask) / mask.sum(dim=0)
+            else:
+                share = occupied.mean(dim=0).unsqueeze(1).expand(-1, self.groups)
+            found.append(share)
         return torch.stack(found, dim=1)
 
     def diversity_loss(self) -> Tensor:

@@ -27,7 +27,7 @@ from pc3d.nn.codebook import Codebook, CodeSpec
 from pc3d.nn.conv import PointwiseConv, SparseConv3d, SubmanifoldConv3d
 from pc3d.sparse import SparseTensor
 
-Guidance = Literal["none", "occupancy"]
+Guidance = Literal["none", "occupancy", "pattern"]
 Position = Literal["none", "table", "conv"]
 
 
@@ -42,7 +42,8 @@ class CodebookAttention(nn.Module):
         choice: keyword arguments of `Choice`; None: no queries, the codes are summed. One code
             leaves nothing to choose: it is a depthwise convolution, and has no queries either.
         guidance: `"occupancy"` adds `guidance_weight` times the logarithm of the occupied fraction
-            of a code's taps to its logits, under the masks where a code has some.
+            of a code's taps to its logits; `"pattern"` counts only the taps under each group's
+            mask, so that a voxel leans to the code whose pattern its surroundings have.
         guidance_weight: see there.
         couple_choice_grad: let the gradient of the logits reach the codes; the publication does
             not.
@@ -70,13 +71,18 @@ class CodebookAttention(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, known in (
-            ("guidance", guidance, ("none", "occupancy")),
+            ("guidance", guidance, ("none", "occupancy", "pattern")),
             ("position", position, ("none", "table", "conv")),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         self.codebook = Codebook(channels, groups, [CodeSpec(**c) for c in codes], from_offsets)
-        self.guidance_weight = guidance_weight if guidance == "occupancy" else 0.0
+        if guidance == "pattern" and self.codebook.mask is None:
+            raise ValueError(
+                "guidance 'pattern' needs codes of shape 'mask'; none has masks. Learn them with "
+                "data_prep.patterns, or use guidance 'occupancy'."
+            )
+        self.guidance, self.guidance_weight = guidance, guidance_weight
         self.couple_choice_grad = couple_choice_grad
         self.choice = None if choice is None or len(self.codebook) == 1 else Choice(**choice)
         self.queries = nn.ModuleList()
@@ -125,8 +131,8 @@ class CodebookAttention(nn.Module):
             for query, code, table in zip(self.queries, sums.split(num_taps), tables, strict=True)
         ]
         logits = torch.stack(found, dim=1)
-        if self.guidance_weight:
-            share = self.codebook.occupancy(x.coords)
+        if self.guidance != "none":
+            share = self.codebook.occupancy(x.coords, masked=self.guidance == "pattern")
             logits = logits + self.guidance_weight * (share + 1e-3).log()
         return logits
 

@@ -53,7 +53,8 @@ def test_occupancy_counts_the_taps_under_each_groups_mask():
     cloud = CLOUDS["negative"]
     coords = coords_of(cloud)
     specs = [CodeSpec(shape="mask", masks=(CENTER, PLANE)), CodeSpec(dilation=2)]
-    found = Codebook(8, 4, specs).occupancy(coords)
+    book = Codebook(8, 4, specs)
+    found = book.occupancy(coords, masked=True)
     assert found.shape == (len(coords), 2, 4)
     near = torch.tensor(oracle.neighbor_table(cloud.rows, oracle.offsets(3))) >= 0
     far = torch.tensor(oracle.neighbor_table(cloud.rows, oracle.offsets(3, 2))) >= 0
@@ -61,6 +62,9 @@ def test_occupancy_counts_the_taps_under_each_groups_mask():
     torch.testing.assert_close(found[:, 0, 1], near[9:18].float().mean(dim=0))
     torch.testing.assert_close(found[:, 1, 3], far.float().mean(dim=0))
     assert torch.equal(found[:, 0, 2:], found[:, 0, :2])
+    whole = book.occupancy(coords, masked=False)
+    torch.testing.assert_close(whole[:, 0, 1], near.float().mean(dim=0))
+    torch.testing.assert_close(whole[:, 1], found[:, 1])
 
 
 def test_generated_codes_follow_their_offsets():

@@ -122,16 +122,16 @@ def test_occupancy_guides_towards_codes_whose_taps_are_occupied():
     x = features(6)
     plain, guided = attention(), attention(guidance="occupancy", guidance_weight=2.0)
     codes, tables = plain.codebook.codes(), plain.codebook.tables(COORDS)
-    share = plain.codebook.occupancy(COORDS).double()
+    share = plain.codebook.occupancy(COORDS, masked=False).double()
     expected = plain.logits(x, codes, tables) + 2 * (share + 1e-3).log()
     torch.testing.assert_close(guided.logits(x, codes, tables), expected)
     assert share.std() > 0.05, "or this would prove nothing"
 
 
-def test_masked_guidance_differs_between_groups():
+def test_pattern_guidance_differs_between_groups():
     masks = ("1" * 9 + "0" * 18, "0" * 18 + "1" * 9)
     codes = [{"shape": "mask", "masks": masks}, {"dilation": 2}]
-    guided = attention(codes=codes, guidance="occupancy")
+    guided = attention(codes=codes, guidance="pattern")
     with torch.no_grad():
         for query in guided.queries:
             query.weight.zero_()
@@ -262,7 +262,8 @@ def test_the_residual_is_added_after_the_last_relu():
     [
         ({"groups": 5}, "5 groups for 12 channels"),
         ({"codes": []}, "at least one code"),
-        ({"guidance": "pattern"}, "guidance must be one of"),
+        ({"guidance": "density"}, "guidance must be one of"),
+        ({"guidance": "pattern"}, "needs codes of shape 'mask'"),
         ({"position": "sine"}, "position must be one of"),
         ({"choice": {"temperature": (1, 0)}}, "temperature"),
         ({"codes": [{"size": 4}]}, "size 1, 3 or 5"),
