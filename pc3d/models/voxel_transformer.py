@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.unet import BlockFactory, UNet, conv_stem
-from pc3d.nn import BasicBlock, Codebook
+from pc3d.nn import BasicBlock, Codebook, VectorQuantizer
 from pc3d.nn.choice import balance_loss, observe_choices, usage_loss
+from pc3d.nn.observe import observe
 from pc3d.sparse import Batch
 
 REGULARIZERS = ("usage", "balance", "diversity", "orthogonality")
@@ -29,7 +31,8 @@ class VoxelTransformer(nn.Module):
         stem_kernel_size: 3 or 5.
         regularizers: weights of the auxiliary losses by name: `usage` and `balance` of the choices
             (`pc3d.nn.choice`), `diversity` and `orthogonality` of the codes (`pc3d.nn.Codebook`).
-            Each is the mean over all blocks. 0, or no entry, leaves it out.
+            Each is the mean over all blocks. 0, or no entry, leaves it out. The commitment losses
+            of blocks that quantise come with the output too, as these weigh them.
 
     Raises:
         ValueError: a stage or regularizer that does not exist.
@@ -67,11 +70,14 @@ class VoxelTransformer(nn.Module):
 
     def forward(self, batch: Batch) -> SegmentationOutput:
         """Logits [N, num_classes] at the voxels of the batch; auxiliary losses in training."""
-        if not self.training or not self.regularizers:
+        if not self.training:
             return SegmentationOutput(self.head(self.backbone(batch.voxels).feats))
-        with observe_choices(self) as choices:
+        with observe_choices(self) as choices, observe(self, VectorQuantizer) as quantized:
             logits = self.head(self.backbone(batch.voxels).feats)
-        return SegmentationOutput(logits, aux_losses=self._aux_losses(list(choices.values())))
+        losses = self._aux_losses(list(choices.values()))
+        if quantized:
+            losses["commitment"] = mean([loss for _, _, loss in quantized.values()])
+        return SegmentationOutput(logits, aux_losses=losses)
 
     def _aux_losses(self, choices: Sequence[Tensor]) -> dict[str, Tensor]:
         books = [m for m in self.modules() if isinstance(m, Codebook) and len(m) > 1]
@@ -82,8 +88,9 @@ class VoxelTransformer(nn.Module):
             "orthogonality": lambda: [book.orthogonality_loss() for book in books],
         }
         found = {name: (weight, losses[name]()) for name, weight in self.regularizers.items()}
-        return {
-            name: weight * sum(values[1:], values[0]) / len(values)
-            for name, (weight, values) in found.items()
-            if values
-        }
+        return {name: weight * mean(values) for name, (weight, values) in found.items() if values}
+
+
+def mean(losses: Sequence[Tensor]) -> Tensor:
+    """The mean of scalars."""
+    return torch.stack(list(losses)).mean()

@@ -7,6 +7,7 @@ from pc3d.nn.codebook_attention import CodebookAttention, VoxelTransformerBlock
 from pc3d.nn.conv import DownConv3d, SubmanifoldConv3d, UpConv3d
 from pc3d.nn.local_attention import LocalAttention, LocalAttentionBlock
 from pc3d.nn.norm import BatchNorm
+from pc3d.nn.pattern_attention import PatternAttention
 from pc3d.nn.vector_quantize import VectorQuantizer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "DownConv3d",
     "LocalAttention",
     "LocalAttentionBlock",
+    "PatternAttention",
     "SubmanifoldConv3d",
     "UpConv3d",
     "VectorQuantizer",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from pc3d.nn.observe import observe
 
 Kind = Literal["soft", "gumbel", "st_argmax", "topk"]
 KINDS = ("soft", "gumbel", "st_argmax", "topk")
@@ -95,27 +97,9 @@ class Choice(nn.Module):
         return f"{self.kind}, temperature={self.temperature}, warmup={self.warmup}"
 
 
-@contextmanager
-def observe_choices(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Collects the weights [N, D, G] that every `Choice` of a network gives, by module name.
-
-    The dictionary fills while the network runs within the `with` block; later runs replace earlier
-    ones. Nothing stays with the network.
-    """
-    seen: dict[str, Tensor] = {}
-    handles = []
-    for name, module in network.named_modules():
-        if isinstance(module, Choice):
-
-            def record(module: nn.Module, args: Any, weights: Tensor, name: str = name) -> None:
-                seen[name] = weights
-
-            handles.append(module.register_forward_hook(record))
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+def observe_choices(network: nn.Module) -> AbstractContextManager[dict[str, Tensor]]:
+    """Collects the weights [N, D, G] of every `Choice` of a network; see `pc3d.nn.observe`."""
+    return observe(network, Choice)
 
 
 def usage(weights: Tensor) -> Tensor:
