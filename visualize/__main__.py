@@ -1,10 +1,13 @@
 """Show one scene: `python -m visualize run=logs/train/runs/<run>` or `scene=room.ply`.
 
 Keys:
-    run: a run folder that test.py has tested: shows input, ground truth and prediction.
+    run: a run folder that test.py has tested: shows input, ground truth and prediction, and, where
+        the network has codebooks, the code that each voxel chose.
     split: with run: the split that was tested (test).
     scene: with run: name of the scene (default: the first one). Else a ply file with the points
         (x, y, z and, where it has them, red, green, blue).
+    block: with run: the block whose codes are shown, e.g. decoder.2.1; a page starts with it and
+        has a menu of the others (default: the last one of the finest resolution).
     labels: without run: ground truth: a ply file with a `label` per vertex, in the ids of the data
         set's files, or a npy file of classes.
     pred: without run: prediction: a npy file with one class per point, -1 for none.
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from visualize.codes import BlockCodes
 from visualize.scene import MAX_POINTS, write_page, write_picture
 from visualize.sources import Scene, label_space, scene_of_files, scene_of_run
 
@@ -29,6 +33,7 @@ _DEFAULTS = {
     "run": "",
     "split": "test",
     "scene": "",
+    "block": "",
     "labels": "",
     "pred": "",
     "spec": "scannet20",
@@ -60,7 +65,8 @@ def read_scene(values: Mapping[str, str]) -> Scene:
     """The scene that the parsed arguments name."""
     spec = label_space(values["spec"])
     if values["run"]:
-        return scene_of_run(Path(values["run"]).expanduser(), values["split"], values["scene"])
+        folder = Path(values["run"]).expanduser()
+        return scene_of_run(folder, values["split"], values["scene"], values["block"])
     scene = Path(values["scene"]).expanduser()
     return scene_of_files(scene, values["labels"], values["pred"], spec)
 
@@ -70,8 +76,9 @@ def show(values: Mapping[str, str]) -> str:
     scene = read_scene(values)
     out = Path(values["out"] or f"{scene.title.replace('/', '_')}.html")
     if out.suffix == ".png":
-        write_picture(out, scene.xyz, scene.layers, scene.spec)
-        return f"{out}: {len(scene.xyz):,} points"
+        write_picture(out, scene.xyz, scene.layers, scene.spec, codes=scene.codes)
+        legend = f"; last panel: {code_line(scene.codes.shown)}" if scene.codes else ""
+        return f"{out}: {len(scene.xyz):,} points{legend}"
     if out.suffix != ".html":
         raise ValueError(f"out={out} must end in .html (a page) or .png (a picture)")
     page = write_page(
@@ -82,9 +89,16 @@ def show(values: Mapping[str, str]) -> str:
         scene.spec,
         metrics=scene.caption,
         max_points=int(values["max_points"]),
+        codes=scene.codes,
     )
     megabytes = page.num_bytes / 1e6
     return f"{out}: {page.num_shown:,} of {page.num_points:,} points, {megabytes:.1f} MB"
+
+
+def code_line(block: BlockCodes) -> str:
+    """The legend that a picture has no room for: codes with neighbourhood, colour and share."""
+    rows = zip(block.labels, block.colors, block.percentages, strict=True)
+    return f"{block.title}: {'; '.join(' '.join(row) for row in rows)}"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def codes_of_run(
     stored = sorted((folder / "checkpoints").glob("*.ckpt"))
     path = next((path for path in stored if file_hash(path) == digest), None)
     if path is None:
-        return [], f"its codes are not known, for it is not in {folder.name}/checkpoints"
+        return [], "chosen codes not known: that checkpoint is gone, run test.py again"
     checkpoint = read_checkpoint(path)
     check_facts(checkpoint["pc3d"], data.facts(), str(path))
     load_network(task.network, checkpoint, str(path))
@@ -189,7 +189,7 @@ def _neighborhoods(network: nn.Module, choice: str, num_codes: int) -> tuple[str
 
 
 def describe(spec: CodeSpec) -> str:
-    """The neighbourhood of a code in words: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`."""
+    """The neighbourhood of a code: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`."""
     shape = "masked cube" if spec.shape == "mask" else spec.shape
     size = "" if spec.size == 3 else f" of size {spec.size}"
     return f"{shape}{size}, dilation {spec.dilation}"

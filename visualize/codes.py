@@ -72,6 +72,11 @@ class BlockCodes:
         """[D, 3] uint8 RGB."""
         return code_colors(len(self.neighborhoods))
 
+    @property
+    def colors(self) -> list[str]:
+        """The palette as in CSS: `"#e69f00"`."""
+        return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in self.palette.tolist()]
+
 
 @dataclass(frozen=True)
 class CodeView:

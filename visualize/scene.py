@@ -233,8 +233,7 @@ def _code_layers(codes: CodeView | None, kept: NDArray[np.int64]) -> list[dict[s
         return []
     blocks = []
     for block in codes.blocks:
-        colors = ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in block.palette]
-        rows = zip(block.labels, block.percentages, colors, strict=True)
+        rows = zip(block.labels, block.percentages, block.colors, strict=True)
         legend = [{"label": a, "share": b, "color": c} for a, b, c in rows]
         points = _base64(block.codes[kept], "u1")
         blocks.append({"title": block.title, "legend": legend, "codes": points})

@@ -77,10 +77,10 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
     layers.append(Layer("prediction", prediction))
     blocks, reason = codes_of_run(folder, config, predictions, name)
     if block and not blocks:
-        why = f"{caption}, {reason}" if reason else "the network of this run has no codebooks"
+        why = reason or "the network of this run has no codebooks"
         raise ValueError(f"block={block} cannot be shown: {why}")
     codes = view_of(blocks, block) if blocks else None
-    caption = ", ".join(filter(None, (caption, reason)))
+    caption = "; ".join(filter(None, (caption, reason)))
     return Scene(name, points.xyz + points.origin, layers, reader.spec, caption, codes)
 
 

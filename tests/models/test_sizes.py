@@ -42,7 +42,7 @@ SIZES = {
 }
 """Channels in, classes, and the published or twice computed number of parameters.
 
-Nobody published those of `votr`, `voxel_tr_vq` and of the `m` sizes, of which the latter shall be within 3 % of
+Nobody published those of `votr`, `voxel_tr_vq` and the `m` sizes; the latter shall be within 3 % of
 `voxel_tr`.
 """
 

@@ -71,7 +71,7 @@ def test_arguments_split_at_the_first_equals_sign():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["scen=a.ply"], "scene, labels, pred, spec, max_points, out"),
+        (["scen=a.ply"], "scene, block, labels, pred, spec, max_points, out"),
         (["a.ply"], "'a.ply' is not key=value"),
         (["out=a.html"], "run=<run folder> or scene=<file.ply>"),
         (["scene=a.ply", "spec=scanet"], "known: scannet20"),

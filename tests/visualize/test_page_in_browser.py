@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import shutil
-import subprocess
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from pc3d.data.specs import SCANNET20
+from tests.visualize.browser import NEEDS_BROWSER, run_in_browser
 from tests.visualize.rooms import CHAIR, DOOR, FLOOR, WALL, make_room
 from tests.visualize.test_scene import three_layers
 from visualize.scene import write_page
 
 ROOM = make_room(600)
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on the PATH"),
-]
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--window-size=1200,600",
-]
+pytestmark = NEEDS_BROWSER
 
 SCRIPT = """
-<script>
-(async () => {
-  const frame = () => new Promise((done) => requestAnimationFrame(done));
-  const rest = async () => {
-    await new Promise((done) => setTimeout(done, 1000));
-    for (let k = 0; k < 5; k++) await frame();
-  };
-  const eyes = () => views.map((view) => view.plot._fullLayout.scene._scene.getCamera().eye);
-  const send = (v, type, init) => views[v].plot.querySelector("canvas").dispatchEvent(
-    new type(init.kind, {bubbles: true, clientX: 300, clientY: 200, ...init}));
   const visible = () => views.map((view) => view.plot.data.map((trace) => trace.visible));
-  const result = {
+  Object.assign(result, {
     points: views.map((view) => view.plot.data.map((trace) => trace.x.length)),
     colors: views[2].plot.data.map((trace) => trace.marker.color),
     hover: views[1].plot.data[0].text[0],
     buttons: [...document.querySelectorAll("#legend button")].map((b) => b.textContent),
-  };
+  });
   await rest();
   result.start = eyes();
   const events = [0, 0, 0];
@@ -97,62 +63,14 @@ SCRIPT = """
   buttons[2].dispatchEvent(new MouseEvent("dblclick"));
   await rest();
   result.all = visible();
-
-  return result;
-})().catch((error) => ({error: String(error)})).then(
-  (result) => fetch("/result", {method: "POST", body: JSON.stringify(result)}));
-</script>
 """
-
-
-class Server(HTTPServer):
-    """Serves one page and keeps what the page posts."""
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.page = page
-        self.posted: Queue[bytes] = Queue()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.answer(self.server.page)
-
-    def do_POST(self) -> None:
-        self.server.posted.put(self.rfile.read(int(self.headers["Content-Length"])))
-        self.answer(b"")
-
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("page")
     info = write_page(folder / "a.html", "a", ROOM.xyz, three_layers(ROOM), SCANNET20)
-    page = info.path.read_text(encoding="utf-8").replace("</body>", SCRIPT + "</body>")
-    server = Server(page.encode("utf-8"))
-    Thread(target=server.serve_forever, daemon=True).start()
-    profile = f"--user-data-dir={folder / 'profile'}"
-    url = f"http://127.0.0.1:{server.server_port}/"
-    command = [str(BROWSER), *FLAGS, profile, url]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as browser:
-        try:
-            found = json.loads(server.posted.get(timeout=120))
-        finally:
-            browser.terminate()
-            server.shutdown()
-            server.server_close()
-    assert "error" not in found, found["error"]
-    return found
+    return run_in_browser(info.path, SCRIPT, folder)
 
 
 def distance(a: dict[str, float], b: dict[str, float]) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pc3d.data.specs import SCANNET20
-from visualize.palette import UNLABELLED_COLOR, class_colors, ramp_colors
+from visualize.palette import UNLABELLED_COLOR, class_colors, code_colors, ramp_colors
 
 
 def test_class_colors_are_the_palette_and_grey():
@@ -21,6 +21,13 @@ def test_class_colors_are_the_palette_and_grey():
 def test_class_colors_refuse_unknown_classes(bad: int):
     with pytest.raises(ValueError, match=r"-1\.\.19 of scannet20"):
         class_colors(np.array([0, bad]), SCANNET20)
+
+
+def test_codes_have_colours_of_their_own_that_more_codes_leave_as_they_are():
+    colors = code_colors(40)
+    assert colors.dtype == np.uint8 and colors[0].tolist() == [230, 159, 0]
+    assert len(np.unique(colors, axis=0)) == 40
+    np.testing.assert_array_equal(code_colors(3), colors[:3])
 
 
 def test_ramp_rises_in_brightness_whatever_the_outliers():

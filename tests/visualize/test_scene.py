@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 from pc3d.data.specs import SCANNET20
 from tests.visualize.rooms import CHAIR, DOOR, FLOOR, WALL, Room, make_room
 from tests.visualize.test_render import decode_png
-from visualize.palette import UNLABELLED_NAME
+from visualize.codes import BlockCodes, CodeView, view_of
+from visualize.palette import UNLABELLED_NAME, code_colors
 from visualize.scene import Layer, write_page, write_picture
 
 ROOM = make_room()
@@ -27,6 +28,18 @@ def three_layers(room: Room) -> list[Layer]:
         Layer("ground truth", room.labels),
         Layer("prediction", prediction),
     ]
+
+
+def two_blocks(room: Room) -> CodeView:
+    """A block of two codes in four of the room's quarters, and one of three codes by height."""
+    x, y, z = room.xyz.T
+    quarter, height = (x > 2).astype(int) ^ (y > 1.5), np.digitize(z, [0.1, 1.0])
+    coarse, fine = ("cube, dilation 1", "cross, dilation 3"), ("cube, dilation 2", "", "")
+    blocks = [
+        BlockCodes("encoder.1.0", 8, coarse, np.array([0.5, 0.5]), quarter),
+        BlockCodes("decoder.1.0", 2, fine, np.array([0.0625, 0.3125, 0.625]), height),
+    ]
+    return view_of(blocks)
 
 
 def read_scene(path: Path) -> dict[str, Any]:
@@ -43,6 +56,8 @@ def read_scene(path: Path) -> dict[str, Any]:
     for layer in scene["layers"]:
         decode("classes", layer, "<u2")
         decode("rgb", layer, "u1")
+        for block in layer.get("blocks", []):
+            decode("codes", block, "u1")
     return scene
 
 
@@ -78,6 +93,51 @@ def test_views_hold_the_points_colours_and_classes(tmp_path: Path):
         names = [scene["classes"][k]["name"] for k in shown["classes"]]
         expected = [UNLABELLED_NAME if c < 0 else SCANNET20.class_names[c] for c in layer.values]
         assert names == expected
+
+
+def test_the_view_of_codes_holds_every_block_with_its_legend(tmp_path: Path):
+    codes = two_blocks(ROOM)
+    info = write_page(
+        tmp_path / "a.html",
+        "a",
+        ROOM.xyz,
+        three_layers(ROOM),
+        SCANNET20,
+        max_points=300,
+        codes=codes,
+    )
+    scene = read_scene(info.path)
+    *_, shown = scene["layers"]
+    assert (shown["name"], shown["first"], len(scene["layers"])) == ("chosen code", 1, 4)
+    _, rows = cKDTree(ROOM.xyz).query(scene["xyz"])
+    for block, found in zip(codes.blocks, shown["blocks"], strict=True):
+        np.testing.assert_array_equal(found["codes"], block.codes[rows])
+    assert [block["title"] for block in shown["blocks"]] == [
+        "encoder.1.0 (stride 8)",
+        "decoder.1.0 (stride 2)",
+    ]
+    assert shown["blocks"][0]["legend"] == [
+        {"label": "code 0: cube, dilation 1", "share": "50.0 %", "color": "#e69f00"},
+        {"label": "code 1: cross, dilation 3", "share": "50.0 %", "color": "#56b4e9"},
+    ]
+    legend = shown["blocks"][1]["legend"]
+    assert [(entry["label"], entry["share"]) for entry in legend] == [
+        ("code 0: cube, dilation 2", "6.2 %"),
+        ("code 1", "31.2 %"),
+        ("code 2", "62.5 %"),
+    ]
+
+
+def test_without_codes_a_page_is_as_with_them_less_that_view(tmp_path: Path):
+    for name, codes in (("with", two_blocks(ROOM)), ("without", None)):
+        write_page(
+            tmp_path / f"{name}.html", "a", ROOM.xyz, three_layers(ROOM), SCANNET20, codes=codes
+        )
+    without = (tmp_path / "without.html").read_text(encoding="utf-8")
+    assert "chosen code" not in without and '"blocks"' not in without
+    expected = read_scene(tmp_path / "with.html")
+    expected["layers"].pop()
+    np.testing.assert_equal(read_scene(tmp_path / "without.html"), expected)
 
 
 def test_the_legend_lists_the_classes_present_in_their_colours(tmp_path: Path):
@@ -190,6 +250,9 @@ def test_errors_say_what_is_wrong_and_leave_the_old_page(tmp_path: Path):
         ValueError, match=r"'labels': class indices must be -1\.\.19 .* got -1\.\.40"
     ):
         write(ROOM.xyz, Layer("labels", np.where(ROOM.labels == FLOOR, 40, ROOM.labels)))
+    with pytest.raises(ValueError, match=r"encoder\.1\.0 has codes of 2999 points but xyz has 30"):
+        codes = two_blocks(make_room(2999))
+        write_page(path, "a", ROOM.xyz, three_layers(ROOM), SCANNET20, codes=codes)
     with pytest.raises(ValueError, match="NaN or infinite"):
         write(np.where(ROOM.xyz > 3.9, np.nan, ROOM.xyz), Layer("input", ROOM.rgb))
     with pytest.raises(ValueError, match=r"uint8 colours or .* integer classes"):
@@ -214,3 +277,15 @@ def test_a_picture_shows_every_layer_and_no_ceiling(tmp_path: Path):
 
     assert has(left, CHAIR) and not has(left, roof) and not has(left, DOOR)
     assert has(right, DOOR) and not has(right, CHAIR)
+
+
+def test_a_picture_shows_the_codes_of_one_block_in_a_last_panel(tmp_path: Path):
+    codes, layers = two_blocks(ROOM), three_layers(ROOM)[:1]
+    write_picture(tmp_path / "a.png", ROOM.xyz, layers, SCANNET20, codes=codes)
+    image = decode_png((tmp_path / "a.png").read_bytes())
+    half = (image.shape[1] - 16) // 2
+    write_picture(tmp_path / "b.png", ROOM.xyz, layers, SCANNET20)
+    np.testing.assert_array_equal(decode_png((tmp_path / "b.png").read_bytes()), image[:, :half])
+    expected = Layer("codes", code_colors(3)[codes.blocks[1].codes])
+    write_picture(tmp_path / "c.png", ROOM.xyz, [expected], SCANNET20)
+    np.testing.assert_array_equal(decode_png((tmp_path / "c.png").read_bytes()), image[:, -half:])
