@@ -50,11 +50,11 @@ def test_dot_and_sum_equal_loops_over_pairs(name, kernel, channels, heads, dtype
         torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("kernel", [(3, 1, "cross"), (1, 1, "cube")])
+@pytest.mark.parametrize("kernel", [(3, 1, "cross"), (3, 1, "cube")])
 def test_gradcheck_of_both_orders(kernel):
-    cloud = Cloud([], CLOUDS["two"].rows[:6], [], [], 2)
+    cloud = Cloud([], CLOUDS["two"].rows[:5], [], [], 2)
     table = table_of(cloud, kernel)
-    assert int((table >= 0).sum()) > 6, "some have neighbours"
+    assert int((table >= 0).sum()) > 5, "some have neighbours"
     num = len(cloud.rows)
     a, b = (asymmetric(num, 4, seed=s).requires_grad_() for s in range(2))
     weights = asymmetric(num, len(table), 2, seed=2).requires_grad_()
