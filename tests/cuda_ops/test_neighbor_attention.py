@@ -50,7 +50,7 @@ def test_dot_and_sum_equal_loops_over_pairs(name, kernel, channels, heads, dtype
         torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("kernel", [(3, 1, "cross"), (3, 1, "cube")])
+@pytest.mark.parametrize("kernel", [(3, 1, "cross")])
 def test_gradcheck_of_both_orders(kernel):
     cloud = Cloud([], CLOUDS["two"].rows[:5], [], [], 2)
     table = table_of(cloud, kernel)
