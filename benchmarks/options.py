@@ -75,14 +75,14 @@ def parse(
         values[key] = value
     options = Options(
         workloads=parse_names("workloads", values["workloads"], tuple(WORKLOADS)),
-        threads=tuple(_count("threads", number) for number in values["threads"].split(",")),
-        points=_count("points", values["points"]),
-        warmup=_count("warmup", values["warmup"]),
-        runs=_count("runs", values["runs"]),
+        threads=tuple(count("threads", number) for number in values["threads"].split(",")),
+        points=count("points", values["points"]),
+        warmup=count("warmup", values["warmup"]),
+        runs=count("runs", values["runs"]),
         contestants=parse_names(
             "contestants", values["contestants"], (*OURS, *supported_isas(), "spconv", "numba")
         ),
-        copy_mib=_count("copy_mib", values["copy_mib"]),
+        copy_mib=count("copy_mib", values["copy_mib"]),
         out=tuple(Path(name) for name in values["out"].split(",") if name),
     )
     for path in options.out:
@@ -100,7 +100,8 @@ def parse_names(key: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _count(key: str, text: str) -> int:
+def count(key: str, text: str) -> int:
+    """The positive whole number that a text holds; ValueError with the key's name if none."""
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{key} must be positive whole numbers; got {text!r}")
     return int(text)
