@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-PATH_KEYS = ("run", "resume", "ckpt", "paths.data_dir", "paths.cache_dir", "dataset.reader.root")
+PATH_KEYS = (
+    "run",
+    "resume",
+    "ckpt",
+    "init_from",
+    "paths.data_dir",
+    "paths.cache_dir",
+    "dataset.reader.root",
+)
 """Keys whose values are file names: any character is legal in them."""
 
 

@@ -18,6 +18,7 @@ from pc3d.cli.config import choices_line, compose_config, conf_dir, layered
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
+from pc3d.models.checkpoint import load_network, read_checkpoint
 from pc3d.utils.run_folder import checkpoint_path, read_run, save_run
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def train(config: DictConfig, folder: Path) -> float:
     pl.seed_everything(config.seed, workers=True)
     data = build_data(config)
     task = build_task(config, data)
+    if config.init_from and not config.resume:
+        load_network(task.network, read_checkpoint(config.init_from), config.init_from)
     trainer = build_trainer(config, folder)
     last = checkpoint_path(folder, "last") if config.resume else None
     features = "+".join(config.dataset.features)

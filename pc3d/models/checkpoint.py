@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pc3d.models.growth import grow_codes
+
 KEY = "pc3d"
 """Where a Lightning checkpoint keeps the facts of its run."""
 FORMAT = 1
@@ -68,6 +70,8 @@ def check_facts(saved: dict[str, Any], expected: dict[str, Any], source: str) ->
 def load_network(network: nn.Module, checkpoint: dict[str, Any], source: str) -> None:
     """Load the network's weights out of a checkpoint of a whole run.
 
+    A network with more codes takes one with fewer; see `pc3d.models.growth`.
+
     Raises:
         ValueError: lists missing and unexpected keys and differing shapes; nothing is loaded then.
     """
@@ -76,6 +80,7 @@ def load_network(network: nn.Module, checkpoint: dict[str, Any], source: str) ->
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(PREFIX)
     }
+    state = grow_codes(network, state)
     own = network.state_dict()
     problems = [f"  missing: {name}" for name in own if name not in state]
     problems += [f"  unexpected: {name}" for name in state if name not in own]

@@ -34,6 +34,7 @@ class Choice(nn.Module):
         noise: standard deviation of Gaussian noise on the logits in training (Shazeer et al. 2017,
             arXiv 1701.06538).
         k: number of codes for `"topk"`.
+        couple_grad: let the gradient of the logits reach the codes; the publication does not.
 
     Raises:
         ValueError: an unknown kind, a temperature that is not positive, a fraction outside [0, 1].
@@ -46,6 +47,7 @@ class Choice(nn.Module):
         warmup: float = 0.0,
         noise: float = 0.0,
         k: int = 2,
+        couple_grad: bool = False,
     ) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -62,7 +64,7 @@ class Choice(nn.Module):
         if kind == "topk" and k < 2:
             raise ValueError(f"topk needs k >= 2; got {k}. For one code use st_argmax.")
         self.kind, self.temperature, self.k = kind, tuple(temperature), k
-        self.warmup, self.noise = warmup, noise
+        self.warmup, self.noise, self.couple_grad = warmup, noise, couple_grad
         self.progress: Tensor
         self.register_buffer("progress", torch.zeros(()))
 
@@ -73,14 +75,21 @@ class Choice(nn.Module):
             return False
         return not self.warmup or bool(self.progress >= self.warmup)
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """Weights [N, D, G] from logits [N, D, G]; their sum over D is 1."""
+    def forward(self, logits: Tensor, share: Tensor | None = None) -> Tensor:
+        """Weights [N, D, G] from logits [N, D, G]; their sum over D is 1.
+
+        `share` ([D], see `Codebook`; None: equal ones) weighs the codes: the two that one was split
+        into are chosen as much as it was, and a code that is yet to come is not chosen.
+        """
+        if share is None:
+            share = logits.new_ones(logits.shape[1])
         start, end = self.temperature
         if self.training and self.noise:
             logits = logits + self.noise * torch.randn_like(logits)
         if self.training and self.kind == "gumbel":
             logits = logits - torch.empty_like(logits).exponential_().log()
-        weights = (logits / (start * (end / start) ** self.progress)).softmax(dim=1)
+        sharpness = (end / start) ** -self.progress / start
+        weights = torch.addcmul(share.log().unsqueeze(1), logits, sharpness).softmax(dim=1)
         if self.kind == "topk":
             least = weights.topk(min(self.k, weights.shape[1]), dim=1).values[:, -1:]
             weights = weights * (weights >= least)
@@ -90,7 +99,7 @@ class Choice(nn.Module):
             weights = hard + weights - weights.detach()
         if self.warmup:
             grown = (self.progress / self.warmup).clamp(max=1)
-            weights = grown * weights + (1 - grown) / weights.shape[1]
+            weights = grown * weights + (1 - grown) * (share / share.sum()).unsqueeze(1)
         return weights
 
     def extra_repr(self) -> str:

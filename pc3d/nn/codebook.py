@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pc3d.nn.splitting import Rows
 from pc3d.sparse import CoordSet, KernelSpec
 
 
@@ -71,6 +72,10 @@ class Codebook(nn.Module):
     convolution divides by sqrt(C) once more, which leaves every choice uniform.) Masks are buffers
     and multiply the weights in every pass, so that training cannot undo them.
 
+    Attributes:
+        share: [D], the part that a code has of the first code that it descends from by splitting: 1
+            as long as nothing was split, 0 for a code that is yet to come. None with one code.
+
     Args:
         channels: C.
         groups: G groups of C / G consecutive channels that share a choice.
@@ -95,7 +100,7 @@ class Codebook(nn.Module):
             )
         self.channels, self.groups, self.specs = channels, groups, tuple(specs)
         self.num_taps = [spec.kernel.num_taps for spec in specs]
-        self.generator: nn.Module | None = None
+        self.generator: OffsetNetwork | None = None
         if from_offsets:
             self.generator = OffsetNetwork([s.kernel for s in specs], from_offsets, channels)
         else:
@@ -104,6 +109,8 @@ class Codebook(nn.Module):
         mask = torch.cat([spec.mask(groups) for spec in specs]) if masked else None
         self.register_buffer("mask", mask)
         self.mask: Tensor | None
+        self.register_buffer("share", torch.ones(len(specs)) if len(specs) > 1 else None)
+        self.share: Tensor | None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -114,6 +121,13 @@ class Codebook(nn.Module):
 
     def __len__(self) -> int:
         return len(self.specs)
+
+    def rows_of(self, code: int) -> list[Rows]:
+        """The rows of this module's parameters that belong to one code."""
+        if self.generator is not None:
+            return [Rows(f"generator.{name}", rows) for name, rows in self.generator.rows_of(code)]
+        start = sum(self.num_taps[:code])
+        return [Rows("weight", slice(start, start + self.num_taps[code]))]
 
     def codes(self) -> Tensor:
         """[taps of all codes, C], masks applied."""
@@ -146,21 +160,33 @@ class Codebook(nn.Module):
         """How alike the codes' patterns are, in [0, 1]; 1 for equal ones.
 
         The mean over pairs of codes and over channels of the Bhattacharyya coefficient of their
-        softmax over taps. Pairs of codes with as many taps only.
+        softmax over taps. Pairs of codes with as many taps only, and of codes that are there.
         """
         patterns = [code.softmax(dim=0).sqrt() for code in self.codes().split(self.num_taps)]
-        pairs = self._comparable_pairs()
-        overlaps = [(patterns[a] * patterns[b]).sum(dim=0).mean() for a, b in pairs]
-        return torch.stack(overlaps).mean()
+        return self._mean_of_pairs([(a * b).sum(dim=0).mean() for a, b in self._pairs(patterns)])
 
     def orthogonality_loss(self) -> Tensor:
         """Squared cosines between codes: the off-diagonal of their Gram matrix, channel by channel.
 
-        No singular values are needed for it. Pairs of codes with as many taps only.
+        No singular values are needed for it. Pairs of codes with as many taps only, and of codes
+        that are there.
         """
         unit = [nn.functional.normalize(c, dim=0) for c in self.codes().split(self.num_taps)]
-        cosines = [(unit[a] * unit[b]).sum(dim=0) for a, b in self._comparable_pairs()]
-        return torch.stack([cosine.square().mean() for cosine in cosines]).mean()
+        cosines = [(a * b).sum(dim=0) for a, b in self._pairs(unit)]
+        return self._mean_of_pairs([cosine.square().mean() for cosine in cosines])
+
+    def _pairs(self, codes: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return [(codes[a], codes[b]) for a, b in self._comparable_pairs()]
+
+    def _mean_of_pairs(self, values: Sequence[Tensor]) -> Tensor:
+        """The mean over comparable pairs of which both codes are there."""
+        assert self.share is not None
+        there = [
+            ((self.share[a] > 0) & (self.share[b] > 0)).to(values[0])
+            for a, b in self._comparable_pairs()
+        ]
+        weights = torch.stack(there)
+        return (torch.stack(list(values)) * weights).sum() / weights.sum().clamp(min=1)
 
     def _comparable_pairs(self) -> list[tuple[int, int]]:
         pairs = combinations(range(len(self)), 2)
@@ -195,6 +221,11 @@ class OffsetNetwork(nn.Module):
             nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, channels))
             for _ in kernels
         )
+
+    def rows_of(self, code: int) -> list[Rows]:
+        """The rows of this module's parameters that belong to one code: all of its network."""
+        names = [name for name, _ in self.networks[code].named_parameters()]
+        return [Rows(f"networks.{code}.{name}", slice(None)) for name in names]
 
     def forward(self) -> Tensor:
         """[taps of all codes, C]."""

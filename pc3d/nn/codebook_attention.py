@@ -14,6 +14,7 @@ are equal, and this one costs C / G times less.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from pc3d.nn.blocks import ConvBlock
 from pc3d.nn.choice import Choice
 from pc3d.nn.codebook import Codebook, CodeSpec
 from pc3d.nn.conv import PointwiseConv, SparseConv3d, SubmanifoldConv3d
+from pc3d.nn.splitting import Copy, Rows, Splitting, copy_rows, shares_after
 from pc3d.sparse import SparseTensor
 
 Guidance = Literal["none", "occupancy", "pattern"]
@@ -45,14 +47,15 @@ class CodebookAttention(nn.Module):
             of a code's taps to its logits; `"pattern"` counts only the taps under each group's
             mask, so that a voxel leans to the code whose pattern its surroundings have.
         guidance_weight: see there.
-        couple_choice_grad: let the gradient of the logits reach the codes; the publication does
-            not.
         position: `"table"` adds a learned vector to the values at every tap; `"conv"` adds a
             depthwise 3x3x3 convolution of the values to them (Chu et al. 2021, arXiv 2102.10882).
         from_offsets: see `Codebook`.
+        split: keyword arguments of `Splitting`. All codes that there will be have their weights
+            from the start, and nothing chooses those that are yet to come.
 
     Raises:
-        ValueError: see `Codebook`, `CodeSpec` and `Choice`.
+        ValueError: see `Codebook`, `CodeSpec`, `Choice` and `Splitting`; codes to be split
+            without a choice among them.
     """
 
     def __init__(
@@ -65,9 +68,9 @@ class CodebookAttention(nn.Module):
         choice: Mapping[str, Any] | None,
         guidance: Guidance = "none",
         guidance_weight: float = 1.0,
-        couple_choice_grad: bool = False,
         position: Position = "none",
         from_offsets: int = 0,
+        split: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -76,14 +79,20 @@ class CodebookAttention(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-        self.codebook = Codebook(channels, groups, [CodeSpec(**c) for c in codes], from_offsets)
+        self.splitting = Splitting(**(split or {}))
+        if self.splitting.at and choice is None:
+            raise ValueError("codes without a choice among them are summed and cannot be split")
+        num_born = len(codes)
+        specs = [CodeSpec(**code) for code in codes] * 2 ** len(self.splitting.at)
+        self.codebook = Codebook(channels, groups, specs, from_offsets)
+        if self.codebook.share is not None:
+            self.codebook.share[num_born:] = 0
         if guidance == "pattern" and self.codebook.mask is None:
             raise ValueError(
                 "guidance 'pattern' needs codes of shape 'mask'; none has masks. Learn them with "
                 "data_prep.patterns, or use guidance 'occupancy'."
             )
         self.guidance, self.guidance_weight = guidance, guidance_weight
-        self.couple_choice_grad = couple_choice_grad
         self.choice = None if choice is None or len(self.codebook) == 1 else Choice(**choice)
         self.queries = nn.ModuleList()
         if self.choice is not None:
@@ -105,12 +114,62 @@ class CodebookAttention(nn.Module):
             values = values + cuda_ops.codebook_attention(
                 values, None, self.position_conv.codes(), near
             )
-        weights = None if self.choice is None else self.choice(self.logits(x, codes, tables))
+        weights = None
+        if self.choice is not None:
+            weights = self.choice(self.logits(x, codes, tables), self.codebook.share)
         y = self._mix(values, weights, codes, tables)
         if self.position_table is not None:
             position = self.position_table.codes()
             y = y + self._mix(torch.ones_like(values), weights, position, tables)
         return v.with_feats(y)
+
+    def rows_of(self, code: int) -> list[tuple[Rows, bool]]:
+        """The parameters' rows that belong to one code, and whether they are the code itself."""
+        queries = [name for name, _ in self.queries[code].named_parameters()]
+        found = [(Rows(f"queries.{code}.{name}", slice(None)), False) for name in queries]
+        books = {"codebook": self.codebook, "position_table": self.position_table}
+        for prefix, book in books.items():
+            rows = [] if book is None else book.rows_of(code)
+            found += [(Rows(f"{prefix}.{name}", of_code), True) for name, of_code in rows]
+        return found
+
+    def copies(self, parent: int, child: int) -> list[Copy]:
+        """What makes a code a copy of another one."""
+        pairs = zip(self.rows_of(parent), self.rows_of(child), strict=True)
+        return [Copy(source, target, noisy) for (source, noisy), (target, _) in pairs]
+
+    @property
+    def num_born(self) -> int:
+        """How many codes are there, not counting those that are to come by splitting."""
+        share = self.codebook.share
+        return len(self.codebook) if share is None else int((share > 0).sum())
+
+    @property
+    def num_splits(self) -> int:
+        """How often the codes have been split."""
+        first = len(self.codebook) >> len(self.splitting.at)
+        return int(math.log2(self.num_born / first))
+
+    def split(self) -> list[Copy]:
+        """Every code that is there becomes two: a copy plus noise, for half of its choices each.
+
+        Without noise, and with a soft choice, the output stays as it is. The same on all ranks.
+
+        Returns:
+            What was copied, for the state of an optimizer.
+
+        Raises:
+            RuntimeError: there is no room for further codes; see `splitting.at`.
+        """
+        share = self.codebook.share
+        if share is None or self.num_splits == len(self.splitting.at):
+            raise RuntimeError(f"all {len(self.codebook)} codes are there, none is left to split")
+        born = self.num_born
+        copies = [copy for code in range(born) for copy in self.copies(code, born + code)]
+        generator = torch.Generator().manual_seed(born)
+        copy_rows(dict(self.named_parameters()), copies, self.splitting.noise, generator)
+        share[: 2 * born] = shares_after(share[:born], range(born))
+        return copies
 
     def _mix(
         self, values: Tensor, weights: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
@@ -122,9 +181,10 @@ class CodebookAttention(nn.Module):
 
     def logits(self, x: SparseTensor, codes: Tensor, tables: Sequence[Tensor]) -> Tensor:
         """[N, D, G], how much each voxel and group wants each code."""
+        assert self.choice is not None
         groups, num_taps = self.codebook.groups, self.codebook.num_taps
         sums = codes.unflatten(1, (groups, -1)).sum(dim=2)
-        if not self.couple_choice_grad:
+        if not self.choice.couple_grad:
             sums = sums.detach()
         found = [
             cuda_ops.codebook_attention(query(x).feats, None, code, [table])

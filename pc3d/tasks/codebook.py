@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from pc3d.nn import Choice
+from pc3d.nn import Choice, CodebookAttention
 from pc3d.nn.choice import entropy
+from pc3d.nn.splitting import copy_rows
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +26,19 @@ COLLAPSED = 1.05
 
 
 class ChoiceProgress(pl.Callback):
-    """Sets the `progress` of every `Choice` before a step: temperature and warm-up follow it.
+    """Tells the codebooks before a step how much of the training is done.
 
-    It is computed from the step alone, so that a resumed run goes on where it was.
+    `progress` of every `Choice` is set: temperature and warm-up follow it. Codes are split when it
+    has come to the next entry of their layer's `splitting.at`; the optimizer then takes its moments
+    of a code for those of the copy as well. Computed from the step and from the codes that are
+    there, so that a resumed run goes on where it was.
     """
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}  # splits of every layer, as far as they have been seen to
+
+    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        self._due.clear()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, task: pl.LightningModule, batch: Any, batch_index: int
@@ -34,6 +46,36 @@ class ChoiceProgress(pl.Callback):
         progress = min(1.0, trainer.global_step / max(1.0, trainer.estimated_stepping_batches))
         for choice in choices_of(task).values():
             choice.progress.fill_(progress)
+        grown = None
+        for name, layer in task.named_modules():
+            due = 0
+            if isinstance(layer, CodebookAttention):
+                due = sum(progress >= t for t in layer.splitting.at)
+            if due > self._due.get(name, 0):
+                self._due[name] = due
+                for _ in range(layer.num_splits, due):
+                    split(layer, trainer.optimizers)
+                    grown = layer.num_born
+        if grown is not None and trainer.is_global_zero:
+            log.info("codes are split at %.0f %% of the training: %d now", 100 * progress, grown)
+
+
+def split(layer: CodebookAttention, optimizers: Sequence[Optimizer]) -> None:
+    """Split the codes of a layer, and with them what the optimizers know of them."""
+    copies = layer.split()
+    parameters = dict(layer.named_parameters())
+    for optimizer in optimizers:
+        states = {name: optimizer.state.get(p, {}) for name, p in parameters.items()}
+        keys = {
+            key
+            for name, state in states.items()
+            for key, value in state.items()
+            if isinstance(value, Tensor) and value.shape == parameters[name].shape
+        }
+        for key in keys:
+            tensors = {name: state[key] for name, state in states.items() if key in state}
+            known = [c for c in copies if c.source.name in tensors and c.target.name in tensors]
+            copy_rows(tensors, known)
 
 
 class CodebookUsage(pl.Callback):
@@ -47,6 +89,7 @@ class CodebookUsage(pl.Callback):
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._shares: dict[str, Tensor | None] = {}
         self._handles: list[RemovableHandle] = []
         self._warned: set[str] = set()
 
@@ -56,6 +99,7 @@ class CodebookUsage(pl.Callback):
 
             def add(module: nn.Module, args: Any, weights: Tensor, name: str = name) -> None:
                 total = voxel_sums(weights.detach().float())
+                self._shares[name] = args[1] if len(args) > 1 else None
                 self._sums[name] = self._sums[name] + total if name in self._sums else total
 
             self._handles.append(choice.register_forward_hook(add))
@@ -65,7 +109,7 @@ class CodebookUsage(pl.Callback):
         values: dict[str, Tensor] = {}
         for name, total in self._sums.items():
             total = trainer.strategy.reduce(total, reduce_op="sum")
-            found = usage_scores(total)
+            found = usage_scores(total, self._shares[name])
             values |= {f"codebook/{name}/{key}": value for key, value in found.items()}
             if found["perplexity"] < COLLAPSED and name not in self._warned:
                 self._warned.add(name)
@@ -103,14 +147,18 @@ def voxel_sums(weights: Tensor) -> Tensor:
     return torch.cat([weights, entropies, ones], dim=1).sum(dim=0)
 
 
-def usage_scores(sums: Tensor) -> dict[str, Tensor]:
-    """Perplexity, entropy and dead codes from `voxel_sums`, which may be added up before."""
-    num_codes = len(sums) - 2
+def usage_scores(sums: Tensor, share: Tensor | None = None) -> dict[str, Tensor]:
+    """Perplexity, entropy and dead codes from `voxel_sums`, which may be added up before.
+
+    Codes with a `share` ([D], see `Codebook`) of 0 are not counted: they are yet to come.
+    """
     means = sums[:-1] / sums[-1]
-    share = means[:-1]
-    most = torch.tensor(float(num_codes)).log()
+    weights = means[:-1]
+    there = torch.ones_like(weights[:, 0]) if share is None else (share > 0).to(weights)
+    num_codes = there.sum()
+    dead = (weights < DEAD_SHARE / num_codes) & (there > 0).unsqueeze(1)
     return {
-        "perplexity": entropy(share, dim=0).exp().mean(),
-        "entropy": (means[-1] / most).mean(),
-        "dead": (share < DEAD_SHARE / num_codes).sum().float(),
+        "perplexity": entropy(weights, dim=0).exp().mean(),
+        "entropy": (means[-1] / num_codes.log()).mean(),
+        "dead": dead.sum().float(),
     }

@@ -140,6 +140,40 @@ def test_what_does_not_fit_a_checkpoint_is_refused(trained, call, capsys, argume
     assert re.search(expected, capsys.readouterr().err)
 
 
+def test_a_training_starts_from_weights_with_fewer_codes(trained, call, tmp_path, capsys):
+    """Before a step of any size, the network with more codes is as good as the first one."""
+    weights = checkpoint_path(trained, "last")
+    codes = "[{dilation: 2}, {dilation: 1}, {dilation: 3}, {dilation: 1}]"
+    arguments = [
+        *TINY,
+        f"init_from={weights}",
+        f"model.block.attention.codes={codes}",
+        "model.block.attention.split.noise=0",
+        "optimizer.lr=1e-12",
+        "trainer.max_epochs=1",
+    ]
+    call(train_program.main, arguments, tmp_path / "grown")
+    losses = []
+    for run in (trained, tmp_path / "grown"):
+        with next((run / "csv").rglob("metrics.csv")).open() as file:
+            column = [row["train/loss_epoch"] for row in csv.DictReader(file)]
+        losses.append([float(value) for value in column if value][-1])
+    assert losses[1] < 1.05 * losses[0]
+    with pytest.raises(SystemExit):
+        call(train_program.main, [*TINY, f"init_from={tmp_path / 'none.ckpt'}"], tmp_path / "none")
+    assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_codes_are_split_in_training(call, tmp_path, capsys):
+    arguments = [*TINY, "model=voxel_tr_s", "trainer.max_epochs=1"]
+    split = ["model.block.attention.split.at=[0.3]", "trainer.limit_val_batches=0"]
+    call(train_program.main, [*arguments, *split], tmp_path / "run")
+    state = torch.load(checkpoint_path(tmp_path / "run", "last"), weights_only=True)["state_dict"]
+    shares = [value for name, value in state.items() if name.endswith("codebook.share")]
+    assert len(shares) == 12 and all(share.tolist() == [0.5] * 6 for share in shares)
+    assert "codes are split at 33 % of the training: 6 now" in capsys.readouterr().out
+
+
 def test_a_run_folder_is_not_overwritten(trained, call, capsys):
     with pytest.raises(SystemExit):
         call(train_program.main, list(TINY), run_dir=trained)

@@ -154,3 +154,26 @@ def test_observers_see_choices_by_name_and_leave_nothing_behind():
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         Choice(**options)
+
+
+@pytest.mark.parametrize("kind", ["soft", "topk"])
+def test_copies_share_what_the_code_was_chosen_at_any_temperature(kind):
+    module = choice(kind, temperature=(0.2, 0.2), k=9)
+    copied = torch.cat([LOGITS, LOGITS[:, :1]], dim=1)
+    share = torch.ones(copied.shape[1], dtype=LOGITS.dtype)
+    share[[0, -1]] = 0.5
+    weights = module(copied, share)
+    expected = module(LOGITS)
+    torch.testing.assert_close(weights[:, 0] + weights[:, -1], expected[:, 0])
+    torch.testing.assert_close(weights[:, 0], weights[:, -1])
+    torch.testing.assert_close(weights[:, 1:-1], expected[:, 1:])
+
+
+@pytest.mark.parametrize("kind", ["soft", "gumbel", "st_argmax", "topk"])
+def test_what_is_yet_to_come_is_never_chosen(kind):
+    module = choice(kind, 0.1, warmup=0.5, k=9, noise=3.0).train()
+    share = torch.ones(LOGITS.shape[1], dtype=LOGITS.dtype)
+    share[-1] = 0
+    weights = module(LOGITS, share)
+    assert not weights[:, -1].any()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(weights[:, 0]))

@@ -112,7 +112,7 @@ def test_a_sharp_choice_is_the_chosen_codes_convolution():
 
 @pytest.mark.parametrize("couple", [False, True])
 def test_the_gradient_of_the_logits_reaches_the_codes_only_where_coupled(couple):
-    layer = attention(couple_choice_grad=couple)
+    layer = attention(choice={"couple_grad": couple})
     logits = layer.logits(features(6), layer.codebook.codes(), layer.codebook.tables(COORDS))
     (grad,) = torch.autograd.grad(logits.pow(2).sum(), layer.codebook.weight, allow_unused=True)
     assert (grad is not None) == couple

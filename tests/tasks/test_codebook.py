@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from types import SimpleNamespace
@@ -10,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
-from pc3d.nn import Choice
+from pc3d.nn import Choice, CodebookAttention
+from pc3d.sparse import SparseTensor
 from pc3d.tasks.codebook import (
     ChoiceProgress,
     CodebookUsage,
@@ -19,6 +20,8 @@ from pc3d.tasks.codebook import (
     usage_scores,
     voxel_sums,
 )
+from tests.attack import CLOUDS, asymmetric
+from tests.parity import coords_of
 
 
 class Task(nn.Module):
@@ -36,7 +39,7 @@ class Task(nn.Module):
 
 def trainer(**values: object) -> SimpleNamespace:
     strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
-    return SimpleNamespace(strategy=strategy, **values)
+    return SimpleNamespace(strategy=strategy, is_global_zero=True, **values)
 
 
 def test_choices_are_named_by_their_block():
@@ -122,4 +125,79 @@ def test_an_interrupted_epoch_leaves_no_hook():
     callback.on_train_epoch_start(trainer(), task)
     callback.on_exception(trainer(), task, KeyboardInterrupt())
     assert not choices_of(task)["encoder"]._forward_hooks
-    assert logging.getLogger("pc3d.tasks.codebook").handlers == []
+
+
+def test_codes_that_are_yet_to_come_are_not_dead():
+    weights = torch.zeros(5, 8, 2)
+    weights[:, :4] = 0.25
+    share = torch.tensor([1.0] * 4 + [0.0] * 4)
+    found = usage_scores(voxel_sums(weights), share)
+    expected = {"perplexity": 4, "entropy": 1, "dead": 0}
+    assert {k: float(v) for k, v in found.items()} == pytest.approx(expected, abs=1e-5)
+    assert float(usage_scores(voxel_sums(weights))["dead"]) == 8
+
+
+class SplitTask(nn.Module):
+    """Stands for a Lightning module with two layers whose codes are split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        options = {"groups": 2, "choice": {}, "split": {"at": (0.25, 0.5), "noise": 0.2}}
+        layers = [CodebookAttention(4, 4, codes=[{}, {"dilation": 2}], **options) for _ in "ab"]
+        self.network = nn.ModuleList(layers)
+
+    def numbers(self) -> list[int]:
+        return [layer.num_born for layer in self.network]
+
+
+def at_step(callback: ChoiceProgress, task: SplitTask, step: int, *optimizers: object) -> None:
+    run = trainer(global_step=step, estimated_stepping_batches=8, optimizers=list(optimizers))
+    callback.on_train_batch_start(run, task, None, 0)
+
+
+def test_codes_are_split_when_the_training_has_come_so_far():
+    task, callback = SplitTask(), ChoiceProgress()
+    callback.on_train_start(trainer(), task)
+    seen = []
+    for step in range(8):
+        at_step(callback, task, step)
+        seen.append(task.numbers())
+    assert seen == [[2, 2]] * 2 + [[4, 4]] * 2 + [[8, 8]] * 4
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 7])
+def test_a_resumed_training_splits_what_is_left_to_split(step):
+    whole, callback = SplitTask(), ChoiceProgress()
+    for number in range(step):
+        at_step(callback, whole, number)
+    resumed, again = SplitTask(), ChoiceProgress()
+    resumed.load_state_dict(whole.state_dict())
+    for number in range(step, 8):
+        at_step(callback, whole, number)
+        at_step(again, resumed, number)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("kind", [AdamW, torch.optim.SGD])
+def test_the_optimizer_knows_of_a_copy_what_it_knew_of_the_code(kind):
+    """Without it, Adam's first steps of a copy would be several times the learning rate."""
+    task = SplitTask()
+    optimizer = kind(task.parameters(), lr=0.1, **({"momentum": 0.9} if kind is not AdamW else {}))
+    coords = coords_of(CLOUDS["three, one empty"])
+    x = SparseTensor(coords, asymmetric(len(coords), 4, dtype=torch.float32))
+    for layer in task.network:
+        layer(x, x).feats.square().sum().backward()
+    optimizer.step()
+    at_step(ChoiceProgress(), task, 2, optimizer)
+    keys = ("exp_avg", "exp_avg_sq") if kind is AdamW else ("momentum_buffer",)
+    for layer in task.network:
+        for key in keys:
+            codes = optimizer.state[layer.codebook.weight][key].split(27)
+            assert torch.equal(codes[0], codes[2]) and torch.equal(codes[1], codes[3])
+            assert codes[0].any() and not codes[4].any()
+            for code in (0, 1):
+                queries = [layer.queries[c].weight for c in (code, code + 2)]
+                ours, theirs = (optimizer.state[weight][key] for weight in queries)
+                assert torch.equal(ours, theirs) and ours.any()
