@@ -45,7 +45,7 @@ MAY_IMPORT_ENTRY_POINTS = {
     "train": {"pc3d.cli"},
     "test": {"pc3d.cli"},
     "pc3d.cli": {"data_prep", "visualize"},
-    "benchmarks": {"data_prep", "visualize"},
+    "benchmarks": {"data_prep", "pc3d.cli", "visualize"},
     "data_prep": {"pc3d.cli"},
     "visualize": {"pc3d.cli"},
 }
@@ -301,10 +301,11 @@ def yaml_files() -> list[Path]:
 
 @cache
 def merged(path: Path) -> Any:
-    """A YAML file over the bases of the same folder that its defaults list names."""
+    """A YAML file over the bases that its defaults list names: of the same folder, or `/absolute`."""
     own = OmegaConf.load(path)
     defaults = own.pop("defaults", [])
-    bases = [path.with_name(f"{name}.yaml") for name in defaults if isinstance(name, str)]
+    names = [f"{name}.yaml" for name in defaults if isinstance(name, str)]
+    bases = [ROOT / "conf" / n[1:] if n.startswith("/") else path.with_name(n) for n in names]
     return OmegaConf.merge(*(merged(base) for base in bases if base.is_file()), own)
 
 
