@@ -301,7 +301,7 @@ def yaml_files() -> list[Path]:
 
 @cache
 def merged(path: Path) -> Any:
-    """A YAML file over the bases that its defaults list names: of the same folder, or `/absolute`."""
+    """A YAML file over the bases that its defaults list names, of its folder or absolute ones."""
     own = OmegaConf.load(path)
     defaults = own.pop("defaults", [])
     names = [f"{name}.yaml" for name in defaults if isinstance(name, str)]

@@ -11,29 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.synthetic import generate
-
 REPOSITORY = Path(__file__).resolve().parents[2]
-COUNTS = {"num_train": 3, "num_val": 3, "num_test": 2}
-TINY = (
-    *(f"dataset.prepare.{name}={count}" for name, count in COUNTS.items()),
-    "dataset.voxel_size=0.25",
-    "dataset.max_voxels=2500",
-    "num_workers=0",
-    "trainer.max_epochs=3",
-    "trainer.check_val_every_n_epoch=1",
-    "callbacks.progress.refresh_rate=0",
-)
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose `synthetic` is complete, so that no program generates it again."""
-    folder = tmp_path_factory.mktemp("data")
-    generate(folder / "synthetic", **COUNTS, num_workers=1)
-    return folder
-
-
 Start = Callable[..., subprocess.Popen]
 
 

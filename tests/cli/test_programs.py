@@ -21,7 +21,8 @@ from pc3d.data.datasets import ScanNet
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
-from tests.cli.conftest import COUNTS, TINY, finish, program
+from tests.cli.conftest import finish, program
+from tests.conftest import COUNTS, TINY
 from visualize.__main__ import main as show
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.synthetic import generate
 from pc3d.cli.build import build_data, build_task, facts
 from pc3d.cli.config import compose_config
 from pc3d.utils.files import file_hash
@@ -20,7 +19,6 @@ from visualize.__main__ import main
 from visualize.scene import write_page
 from visualize.sources import scene_of_run
 
-COUNTS = {"num_train": 1, "num_val": 1, "num_test": 2}
 CODEBOOK = (
     "model=voxel_tr_s",
     "model.widths=[8,8,8,8,8,8,8,8]",
@@ -28,13 +26,6 @@ CODEBOOK = (
     "model.stem_channels=8",
     "model.block.attention.choice.kind=gumbel",
 )
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    generate(folder / "synthetic", **COUNTS, num_workers=0)
-    return folder
 
 
 def run_folder(folder: Path, data_dir: Path, *overrides: str) -> Path:
