@@ -13,12 +13,12 @@ using namespace pc3d;
 
 namespace {
 
-constexpr int64_t kChunkRows = 2048;
+constexpr int64_t kChunkRows = 2048;  // at least; whole tiles
 constexpr int64_t kMaxChunks = 64;
 
 // Over the pairs: sums [place] += code * x [input]; code_grad += mixed [place] * x [input].
 template <int NV>
-PC3D_INLINE void grad_panel(const PairList& pairs, const float* code, const float* x,
+PC3D_INLINE void grad_panel(const Pairs& pairs, const float* code, const float* x,
                             const float* mixed, float* sums, float* code_grad, int64_t channels) {
   Vec factor[NV], grad[NV];
   PC3D_UNROLL for (int v = 0; v < NV; ++v) factor[v] = load(code + v * kLanes);
@@ -37,7 +37,7 @@ PC3D_INLINE void grad_panel(const PairList& pairs, const float* code, const floa
 }
 
 template <int NV>
-PC3D_INLINE int64_t grad_panels(const PairList& pairs, const float* code, const float* x,
+PC3D_INLINE int64_t grad_panels(const Pairs& pairs, const float* code, const float* x,
                                 const float* mixed, float* sums, float* code_grad, int64_t channels,
                                 int64_t c) {
   for (; c + NV * kLanes <= channels; c += NV * kLanes) {
@@ -49,7 +49,7 @@ PC3D_INLINE int64_t grad_panels(const PairList& pairs, const float* code, const 
   return c;
 }
 
-void grad_tap(const PairList& pairs, const float* code, const float* x, const float* mixed,
+void grad_tap(const Pairs& pairs, const float* code, const float* x, const float* mixed,
               float* sums, float* code_grad, int64_t channels) {
   const int64_t rest =
       grad_panels<kRegisters / 4>(pairs, code, x, mixed, sums, code_grad, channels, 0);
@@ -72,19 +72,16 @@ PC3D_EXPORT int64_t pc3d_attention_chunks(int64_t num) {
 }
 
 // choice_grad [num, num_codes, groups] (null where choice is) and sums [chunks, taps of all codes,
-// channels], the gradient of the codes by every chunk of rows. scratch: per thread. Returns 0, or 1
-// if a table names a row beyond num.
-PC3D_EXPORT int64_t pc3d_attention_grad_codes(const float* v, const float* choice,
-                                              const float* codes, const int32_t* const* tables,
-                                              const int64_t* num_taps, int64_t num_codes,
-                                              int64_t groups, int64_t num, int64_t channels,
-                                              const float* grad, float* choice_grad, float* sums,
-                                              char* scratch, int64_t threads) {
-  int64_t beyond = 0;
+// channels], the gradient of the codes by every chunk of rows. scratch: per thread.
+PC3D_EXPORT void pc3d_attention_grad_codes(const float* v, const float* choice, const float* codes,
+                                           const PackedTable* tables, int64_t num_codes,
+                                           int64_t groups, int64_t num, int64_t channels,
+                                           const float* grad, float* choice_grad, float* sums,
+                                           char* scratch, int64_t threads) {
   const int64_t chunks = pc3d_attention_chunks(num), width = channels / groups;
-  const int64_t chunk_rows = ceil_div(num, chunks);
+  const int64_t chunk_rows = ceil_div(ceil_div(num, chunks), kTileRows) * kTileRows;
   int64_t total_taps = 0;
-  for (int64_t d = 0; d < num_codes; ++d) total_taps += num_taps[d];
+  for (int64_t d = 0; d < num_codes; ++d) total_taps += tables[d].num_taps;
   parallel_for(chunks, threads, [&](int64_t chunk, int thread) {
     Tile tile(scratch, thread, channels);
     const Groups split(groups, channels, tile.group_memory);
@@ -104,10 +101,9 @@ PC3D_EXPORT int64_t pc3d_attention_grad_codes(const float* v, const float* choic
           mixed = tile.mixed;
         }
         memset(tile.sums, 0, sizeof(float) * rows * channels);
-        for (int64_t tap = 0; tap < num_taps[d]; ++tap, ++row) {
-          list_tap(tables[d] + tap * num + first, rows, num, tile.pairs);
-          grad_tap(tile.pairs, codes + row * channels, v, mixed, tile.sums,
-                   chunk_grad + row * channels, channels);
+        for (int64_t tap = 0; tap < tables[d].num_taps; ++tap, ++row) {
+          grad_tap(tables[d].pairs(first / kTileRows, tap), codes + row * channels, v, mixed,
+                   tile.sums, chunk_grad + row * channels, channels);
         }
         for (int64_t r = 0; choice != nullptr && r < rows; ++r) {
           group_sums(tile_grad + r * channels, tile.sums + r * channels, groups, width,
@@ -115,9 +111,7 @@ PC3D_EXPORT int64_t pc3d_attention_grad_codes(const float* v, const float* choic
         }
       }
     }
-    if (tile.pairs.last >= num) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
   });
-  return beyond;
 }
 
 // codes_grad [size]: the chunks' sums [chunks, size], added in order.

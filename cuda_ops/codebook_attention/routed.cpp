@@ -1,7 +1,9 @@
 // Codebook attention of which every voxel and group has chosen one code: only that is computed.
 //
-// A task owns a tile of output rows and lists the neighbours of each row. Groups next to each other
-// that chose the same code are computed together, with their sums in registers.
+// A task owns a tile of output rows and lists the neighbours of each row, code by code. A row's
+// lists are made equally long with entries that count for nothing, so that vectors of channels that
+// chose different codes run through theirs side by side, with their sums in registers and without a
+// branch that depends on the choice.
 #include <stdint.h>
 #include <string.h>
 
@@ -11,116 +13,173 @@ using namespace pc3d;
 
 namespace {
 
-constexpr int kMaxTaps = 125;
+constexpr int kSideBySide = kRegisters / 2;
 
-struct Near {
-  int32_t row;
-  int32_t tap;
+// One neighbour, as distances in floats: of its row in v, and of its tap in the codes. Short, since
+// the lists of a tile should stay in the first cache.
+struct Step {
+  uint32_t row, tap;
 };
 
-// The neighbours of one row of a tile in one code.
-struct NearList {
-  int64_t num;
-  Near near[kMaxTaps];
+// A vector of channels: the neighbours of the code that its group chose, its first channel, and
+// which of its lanes belong to the group. Only a group narrower than a vector has not all of them.
+struct Strip {
+  const Step* steps;
+  int64_t channel, first, lanes;
 };
 
-// out = the sum over neighbours of code [tap] * v [row], in NV vectors of channels.
-template <int NV>
-PC3D_INLINE void sum_panel(const NearList& list, const float* code, const float* v,
-                           int64_t channels, float* out) {
-  Vec sum[NV];
-  PC3D_UNROLL for (int k = 0; k < NV; ++k) sum[k] = broadcast(0);
-  for (int64_t i = 0; i < list.num; ++i) {
-    const float* from = v + list.near[i].row * channels;
-    const float* factor = code + list.near[i].tap * channels;
-    PC3D_UNROLL for (int k = 0; k < NV; ++k) {
-      sum[k] += load(factor + k * kLanes) * load(from + k * kLanes);
+// out = the sums over `num` neighbours of code * v, N strips at once.
+template <int N>
+PC3D_INLINE void sum_strips(const Strip* strips, int64_t num, const float* codes, const float* v,
+                            float* out) {
+  Vec sum[N];
+  PC3D_UNROLL for (int k = 0; k < N; ++k) sum[k] = broadcast(0);
+  for (int64_t i = 0; i < num; ++i) {
+    PC3D_UNROLL for (int k = 0; k < N; ++k) {
+      const Step& step = strips[k].steps[i];
+      const int64_t channel = strips[k].channel;
+      sum[k] += load(codes + step.tap + channel) * load(v + step.row + channel);
     }
   }
-  PC3D_UNROLL for (int k = 0; k < NV; ++k) store(out + k * kLanes, sum[k]);
+  for (int k = 0; k < N; ++k) {
+    const Strip& strip = strips[k];
+    if (strip.lanes == kLanes) {
+      store(out + strip.channel, sum[k]);
+    } else {
+      float whole[kLanes];
+      store(whole, sum[k]);
+      memcpy(out + strip.channel + strip.first, whole + strip.first, sizeof(float) * strip.lanes);
+    }
+  }
 }
 
-template <int NV>
-PC3D_INLINE int64_t sum_panels(const NearList& list, const float* code, const float* v,
-                               int64_t channels, float* out, int64_t c, int64_t end) {
-  for (; c + NV * kLanes <= end; c += NV * kLanes) {
-    sum_panel<NV>(list, code + c, v + c, channels, out + c);
+template <int N>
+PC3D_INLINE void sum_all(const Strip* strips, int64_t num_strips, int64_t num, const float* codes,
+                         const float* v, float* out) {
+  for (; num_strips >= N; num_strips -= N, strips += N) {
+    sum_strips<N>(strips, num, codes, v, out);
   }
-  if constexpr (NV > 1) return sum_panels<NV / 2>(list, code, v, channels, out, c, end);
-  return c;
+  if constexpr (N > 1) sum_all<N / 2>(strips, num_strips, num, codes, v, out);
 }
 
-// out [first, end): the depthwise convolution of one row in these channels.
-void sum_channels(const NearList& list, const float* code, const float* v, int64_t channels,
-                  float* out, int64_t first, int64_t end) {
-  int64_t c = sum_panels<kRegisters / 4>(list, code, v, channels, out, first, end);
-  if (c < end && end - first >= kLanes) {  // a last vector over what is there already
-    sum_panel<1>(list, code + end - kLanes, v + end - kLanes, channels, out + end - kLanes);
-    return;
+// Memory of one thread.
+struct Scratch {
+  int64_t stride;    // entries of a list
+  Step* lists;       // [num_codes, kTileRows, stride]
+  Strip* strips;     // [groups, vectors of a group]
+  int32_t* lengths;  // [num_codes, kTileRows]
+  int64_t in_group;  // vectors of a group
+
+  static int64_t vectors(int64_t width) { return ceil_div(width, kLanes); }
+  static int64_t bytes(int64_t num_codes, int64_t max_taps, int64_t groups, int64_t width) {
+    return num_codes * kTileRows * (4 + max_taps * static_cast<int64_t>(sizeof(Step))) +
+           groups * vectors(width) * static_cast<int64_t>(sizeof(Strip)) + 128;
   }
-  for (; c < end; ++c) {
+
+  Scratch(char* memory, int64_t num_codes, int64_t max_taps, int64_t groups, int64_t width)
+      : stride(max_taps), in_group(vectors(width)) {
+    lists = reinterpret_cast<Step*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
+    strips = reinterpret_cast<Strip*>(lists + num_codes * kTileRows * stride);
+    lengths = reinterpret_cast<int32_t*>(strips + groups * in_group);
+    const int64_t channels = groups * width;
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t k = 0; k < in_group; ++k) {
+        // The last vector of a group goes over channels that the one before has done already.
+        const int64_t inside = width - kLanes < k * kLanes ? width - kLanes : k * kLanes;
+        const int64_t wanted = g * width + (width < kLanes ? 0 : inside);
+        const int64_t channel = channels - kLanes < wanted ? channels - kLanes : wanted;
+        strips[g * in_group + k] = {nullptr, channel, width < kLanes ? wanted - channel : 0,
+                                    width < kLanes ? width : kLanes};
+      }
+    }
+  }
+
+  Step* list(int64_t code, int64_t row) { return lists + (code * kTileRows + row) * stride; }
+
+  // The neighbours of every row of a tile in every code.
+  void fill(const PackedTable* tables, int64_t num_codes, int64_t tile, int64_t channels) {
+    memset(lengths, 0, sizeof(int32_t) * num_codes * kTileRows);
+    int64_t of_all = 0;  // the tap among those of all codes
+    for (int64_t d = 0; d < num_codes; ++d) {
+      int32_t* length = lengths + d * kTileRows;
+      for (int64_t tap = 0; tap < tables[d].num_taps; ++tap, ++of_all) {
+        const Pairs pairs = tables[d].pairs(tile, tap);
+        for (int64_t i = 0; i < pairs.num; ++i) {
+          const int64_t row = pairs.place[i];
+          list(d, row)[length[row]++] = {static_cast<uint32_t>(pairs.input[i] * channels),
+                                         static_cast<uint32_t>(of_all * channels)};
+        }
+      }
+    }
+  }
+
+  // Make the lists of a row at least as long as the longest one that its groups have chosen, with
+  // `nothing`; returns that length.
+  int64_t level(const int32_t* chosen, int64_t groups, int64_t num_codes, int64_t row,
+                Step nothing) {
+    int32_t longest = 0;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int32_t length = lengths[chosen[g] * kTileRows + row];
+      longest = longest < length ? length : longest;
+    }
+    for (int64_t d = 0; d < num_codes; ++d) {
+      for (int64_t i = lengths[d * kTileRows + row]; i < longest; ++i) list(d, row)[i] = nothing;
+    }
+    return longest;
+  }
+};
+
+// Where a row is narrower than a vector: channel by channel.
+void sum_channels(const Step* steps, int64_t num, const float* codes, const float* v, int64_t first,
+                  int64_t width, float* out) {
+  for (int64_t c = first; c < first + width; ++c) {
     float sum = 0;
-    for (int64_t i = 0; i < list.num; ++i) {
-      sum += code[list.near[i].tap * channels + c] * v[list.near[i].row * channels + c];
-    }
+    for (int64_t i = 0; i < num; ++i) sum += codes[steps[i].tap + c] * v[steps[i].row + c];
     out[c] = sum;
   }
 }
 
 }  // namespace
 
-PC3D_EXPORT int64_t pc3d_routed_max_taps() { return kMaxTaps; }
-PC3D_EXPORT int64_t pc3d_routed_scratch_bytes(int64_t num_codes) {
-  return static_cast<int64_t>(sizeof(NearList)) * kTileRows * num_codes + 64;
+PC3D_EXPORT int64_t pc3d_routed_scratch_bytes(int64_t num_codes, int64_t max_taps, int64_t groups,
+                                              int64_t channels) {
+  return Scratch::bytes(num_codes, max_taps, groups, channels / groups);
 }
 
-// y [num, channels] where group g of voxel n has chosen code chosen [n, g]. No code has more than
-// pc3d_routed_max_taps(). Returns 0; 1 if a table names a row beyond num; 2 if a chosen code is not
+// y [num, channels] where group g of voxel n has chosen code chosen [n, g]. codes [taps of all
+// codes and one more, channels], the last of which is 0. Returns 0, or 1 if a chosen code is not
 // there.
 PC3D_EXPORT int64_t pc3d_routed_attention(const float* v, const int32_t* chosen, const float* codes,
-                                          const int32_t* const* tables, const int64_t* num_taps,
-                                          int64_t num_codes, int64_t groups, int64_t num,
-                                          int64_t channels, float* y, char* scratch,
-                                          int64_t threads) {
-  int64_t fault = 0;
+                                          const PackedTable* tables, int64_t num_codes,
+                                          int64_t groups, int64_t num, int64_t channels, float* y,
+                                          int64_t max_taps, char* scratch, int64_t threads) {
+  int64_t fault = 0, total_taps = 0;
+  for (int64_t d = 0; d < num_codes; ++d) total_taps += tables[d].num_taps;
   const int64_t width = channels / groups;
-  parallel_for(ceil_div(num, kTileRows), threads, [&](int64_t task, int thread) {
-    char* memory = scratch + thread * pc3d_routed_scratch_bytes(num_codes);
-    NearList* lists =
-        reinterpret_cast<NearList*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
-    int32_t input[kTileRows + kListSlack], place[kTileRows + kListSlack];
-    PairList pairs{input, place, 0, -1};
-    const int64_t first = task * kTileRows;
-    const int64_t rows = num - first < kTileRows ? num - first : kTileRows;
-    for (int64_t d = 0; d < num_codes; ++d) {
-      NearList* list = lists + d * kTileRows;
-      for (int64_t r = 0; r < rows; ++r) list[r].num = 0;
-      for (int64_t tap = 0; tap < num_taps[d]; ++tap) {
-        list_tap(tables[d] + tap * num + first, rows, num, pairs);
-        for (int64_t i = 0; i < pairs.num; ++i) {
-          NearList& of_row = list[place[i]];
-          of_row.near[of_row.num++] = {input[i], static_cast<int32_t>(tap)};
-        }
-      }
-    }
+  for_tiles(num, threads, [&](int64_t first, int64_t rows, int thread) {
+    char* memory = scratch + thread * Scratch::bytes(num_codes, max_taps, groups, width);
+    Scratch own(memory, num_codes, max_taps, groups, width);
+    own.fill(tables, num_codes, first / kTileRows, channels);
     for (int64_t r = 0; r < rows; ++r) {
       const int32_t* choice = chosen + (first + r) * groups;
-      for (int64_t g = 0; g < groups;) {
-        const int64_t d = choice[g];
-        int64_t next = g + 1;
-        while (next < groups && choice[next] == d) ++next;
-        if (static_cast<uint64_t>(d) >= static_cast<uint64_t>(num_codes)) {
-          __atomic_store_n(&fault, 2, __ATOMIC_RELAXED);
+      for (int64_t g = 0; g < groups; ++g) {
+        if (static_cast<uint32_t>(choice[g]) >= static_cast<uint64_t>(num_codes)) {
+          __atomic_store_n(&fault, 1, __ATOMIC_RELAXED);
           return;
         }
-        const float* code = codes;
-        for (int64_t before = 0; before < d; ++before) code += num_taps[before] * channels;
-        sum_channels(lists[d * kTileRows + r], code, v, channels, y + (first + r) * channels,
-                     g * width, next * width);
-        g = next;
       }
+      const Step nothing{static_cast<uint32_t>((first + r) * channels),
+                         static_cast<uint32_t>(total_taps * channels)};
+      const int64_t longest = own.level(choice, groups, num_codes, r, nothing);
+      float* out = y + (first + r) * channels;
+      for (int64_t g = 0; g < groups; ++g) {
+        const Step* steps = own.list(choice[g], r);
+        if (channels < kLanes) sum_channels(steps, longest, codes, v, g * width, width, out);
+        for (int64_t k = 0; k < own.in_group; ++k) own.strips[g * own.in_group + k].steps = steps;
+      }
+      if (channels < kLanes) continue;
+      sum_all<kSideBySide>(own.strips, groups * own.in_group, longest, codes, v, out);
     }
-    if (pairs.last >= num) __atomic_store_n(&fault, 1, __ATOMIC_RELAXED);
   });
   return fault;
 }

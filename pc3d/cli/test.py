@@ -26,6 +26,7 @@ from pc3d.data.spec import DatasetSpec
 from pc3d.metrics import ABSENT_CLASS_POLICY, Scores, scores
 from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint
 from pc3d.tasks.callbacks import PredictionWriter
+from pc3d.utils.allocator import keep_freed_memory
 from pc3d.utils.files import file_hash, write_json, write_text
 from pc3d.utils.run_folder import checkpoint_path, read_run
 
@@ -46,6 +47,7 @@ def test(config: DictConfig, options: DictConfig) -> dict[str, Any]:
     path = checkpoint_path(folder, options.ckpt)
     checkpoint, digest = read_checkpoint(path), file_hash(path)
     quiet_libraries()
+    keep_freed_memory()
     pl.seed_everything(config.seed, workers=True)
     data = build_data(config)
     data.test_split = options.split

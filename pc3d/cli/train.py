@@ -19,6 +19,7 @@ from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
 from pc3d.models.checkpoint import load_network, read_checkpoint
+from pc3d.utils.allocator import keep_freed_memory
 from pc3d.utils.run_folder import checkpoint_path, read_run, save_run
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def train(config: DictConfig, folder: Path) -> float:
         The best value of the monitored metric (`val/miou`), which sweeps maximize.
     """
     quiet_libraries()
+    keep_freed_memory()
     pl.seed_everything(config.seed, workers=True)
     data = build_data(config)
     task = build_task(config, data)

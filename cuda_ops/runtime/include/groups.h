@@ -10,14 +10,23 @@ namespace pc3d {
 // are so narrow that it may straddle more, channels are taken one by one.
 struct Groups {
   int64_t num, width;
-  bool whole;        // no vector straddles
-  bool narrow;       // some vector straddles three
-  int32_t* vectors;  // per vector: its first group, its last group, lanes of the first one
+  bool eight;           // of eight groups a vector is picked at once
+  bool whole;           // no vector straddles
+  bool narrow;          // some vector straddles three
+  int32_t* vectors;     // per vector: its first group, its last group, lanes of the first one
+  int32_t* of_channel;  // per channel: its group
 
-  static int64_t num_entries(int64_t channels) { return 3 * (channels / kLanes); }
+  static int64_t num_entries(int64_t channels) { return 3 * (channels / kLanes) + channels; }
 
   Groups(int64_t num_groups, int64_t channels, int32_t* memory)
-      : num(num_groups), width(channels / num_groups), whole(true), narrow(false), vectors(memory) {
+      : num(num_groups),
+        width(channels / num_groups),
+        eight(kPicksFromEight && num_groups == 8),
+        whole(true),
+        narrow(false),
+        vectors(memory),
+        of_channel(memory + 3 * (channels / kLanes)) {
+    for (int64_t c = 0; c < channels; ++c) of_channel[c] = static_cast<int32_t>(c / width);
     for (int64_t v = 0; v < channels / kLanes; ++v) {
       const int64_t first = v * kLanes / width, last = (v * kLanes + kLanes - 1) / width;
       whole &= first == last;
@@ -42,12 +51,17 @@ template <bool Add>
 static inline void mix(const Groups& groups, const float* choice, const float* x, int64_t channels,
                        float* to) {
   int64_t c = 0;
+  const Vec row = groups.eight ? load_eight(choice) : Vec{};
+  for (; groups.eight && c + kLanes <= channels; c += kLanes) {
+    const Vec product = pick(row, groups.of_channel + c) * load(x + c);
+    store(to + c, Add ? load(to + c) + product : product);
+  }
   for (; !groups.narrow && c + kLanes <= channels; c += kLanes) {
     const Vec product = groups.spread(choice, c / kLanes) * load(x + c);
     store(to + c, Add ? load(to + c) + product : product);
   }
   for (; c < channels; ++c) {
-    const float product = choice[c / groups.width] * x[c];
+    const float product = choice[groups.of_channel[c]] * x[c];
     to[c] = Add ? to[c] + product : product;
   }
 }
@@ -59,8 +73,12 @@ static inline void group_sums(const float* a, const float* b, int64_t groups, in
     Vec sums = broadcast(0);
     int64_t c = 0;
     for (; c + kLanes <= width; c += kLanes) sums += load(a + c) * load(b + c);
-    float sum = 0;
-    for (int lane = 0; c && lane < kLanes; ++lane) sum += sums[lane];
+    if (c > 0 && c < width) {  // the last vector, without the channels that are summed already
+      const int64_t last = width - kLanes;
+      sums += blend(broadcast(0), load(a + last) * load(b + last), c - last);
+      c = width;
+    }
+    float sum = c > 0 ? sum_lanes(sums) : 0;
     for (; c < width; ++c) sum += a[c] * b[c];
     to[g] = sum;
   }

@@ -2,6 +2,10 @@
 #pragma once
 #include <stdint.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 // Lanes may be given to the compiler, to test the blocking of one processor on another.
 #if !defined(PC3D_LANES)
 #if defined(__AVX512F__)
@@ -61,6 +65,63 @@ static inline Vec blend(Vec a, Vec b, int64_t lanes) {
 
 inline int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
+}
+
+// Eight floats, in the first lanes; and a vector of those of them that index [kLanes] names.
+static inline Vec load_eight(const float* p) {
+#if defined(__AVX512F__) && PC3D_LANES == 16
+  return reinterpret_cast<Vec>(_mm512_castps256_ps512(_mm256_loadu_ps(p)));
+#else
+  return load(p);
+#endif
+}
+
+static inline Vec pick(Vec eight, const int32_t* index) {
+#if defined(__AVX512F__) && PC3D_LANES == 16
+  return reinterpret_cast<Vec>(
+      _mm512_permutexvar_ps(_mm512_loadu_si512(index), reinterpret_cast<__m512>(eight)));
+#elif defined(__AVX2__) && PC3D_LANES == 8
+  const __m256i lanes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
+  return reinterpret_cast<Vec>(_mm256_permutevar8x32_ps(reinterpret_cast<__m256>(eight), lanes));
+#else
+  Vec picked = eight;
+  for (int lane = 0; lane < kLanes; ++lane) picked[lane] = eight[index[lane]];
+  return picked;
+#endif
+}
+
+#if (defined(__AVX512F__) && PC3D_LANES == 16) || (defined(__AVX2__) && PC3D_LANES == 8)
+constexpr bool kPicksFromEight = true;
+#else
+constexpr bool kPicksFromEight = false;
+#endif
+
+// The sum of the lanes: halves onto each other.
+static inline float sum_lanes(Vec a) {
+#if defined(__AVX2__) && PC3D_LANES >= 8
+#if defined(__AVX512F__) && PC3D_LANES == 16
+  const __m512 all = reinterpret_cast<__m512>(a);
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256(all),
+                    _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all), 1)));
+#elif PC3D_LANES == 8
+  const __m256 eight = reinterpret_cast<__m256>(a);
+#else
+  float lane[kLanes];
+  store(lane, a);
+  const __m256 eight = _mm256_add_ps(_mm256_loadu_ps(lane), _mm256_loadu_ps(lane + 8));
+#endif
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+#else
+  float lane[kLanes];
+  store(lane, a);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  }
+  return lane[0];
+#endif
 }
 
 }  // namespace pc3d
