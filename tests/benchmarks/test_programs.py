@@ -8,15 +8,20 @@ import pytest
 import torch
 
 import cuda_ops
-from benchmarks import ops, unet
+from benchmarks import attention, ops, unet
 from benchmarks.clouds import WORKLOADS
 from benchmarks.layers import BOTH, Layer, largest_error
+from benchmarks.measure import Meter
 from benchmarks.peak_memory import peak_memory
 from benchmarks.peers import Grid, numba_conv, spconv_pairs
 from benchmarks.scans import write_scan
 from benchmarks.steps import Problem, build_network, training_gflop, training_step
 from benchmarks.unet import check_losses
+from pc3d.cli.build import build_data, build_task
+from pc3d.cli.config import compose_config
 from pc3d.sparse import CoordSet, KernelSpec
+from pc3d.utils.run_folder import save_run
+from tests.conftest import COUNTS, TINY
 
 SMALL = ("points=400", "threads=1", "runs=1", "warmup=1", "copy_mib=1")
 
@@ -137,3 +142,54 @@ def test_numba_computes_the_same_layer(room):
 
 def _key_order(indices: torch.Tensor) -> torch.Tensor:
     return cuda_ops.morton_encode(indices).argsort()
+
+
+def test_attention_times_everything(tmp_path):
+    out = tmp_path / "a.json"
+    assert attention.main([*SMALL, "channels=16,24", f"out={out}"]) == 0
+    report = json.loads(out.read_text())
+    found = {(row["table"], row["name"]) for row in report["rows"]}
+    for name in ("E=16", "E=24"):
+        assert {
+            ("Codebook attention: forward", name),
+            ("Codebook attention: backward", name),
+        } <= found
+        assert ("Routed codebook attention", f"{name}, uniform") in found
+    assert ("Training step", "6.7 M parameters") in found
+    times = {
+        row["contestant"]: row["milliseconds"]
+        for row in report["rows"]
+        if (row["table"], row["name"]) == ("Codebook attention: forward", "E=16")
+    }
+    share = times["codebook"] / times["3 depthwise"]
+    assert any(
+        f"E=16, threads 1: codebook {share:.2f} of 3 depthwise" in n for n in report["notes"]
+    )
+    assert attention.main(["channels=none"]) == 2
+
+
+def test_the_two_blocks_have_as_many_parameters(room):
+    meter = Meter(1, 1, lambda line: None)
+    attention.measure_block(meter, room, 1)
+    sizes = [
+        int(word.replace(",", "")) for word in meter.rows[0].case.name.split() if word[0].isdigit()
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+
+
+def test_choices_of_a_run_are_those_of_its_network(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("PC3D_DATA", str(data_dir))
+    monkeypatch.setenv("PC3D_RUN_DIR", str(tmp_path / "run"))
+    overrides = [*TINY, "model=voxel_tr_s", f"paths.run_dir={tmp_path / 'run'}"]
+    config = compose_config("config", overrides)
+    task = build_task(config, build_data(config))
+    save_run(tmp_path / "run", config, overrides)
+    state = {f"network.{name}": value for name, value in task.network.state_dict().items()}
+    (tmp_path / "run" / "checkpoints").mkdir()
+    facts = {"pc3d": {"format": 1}, "state_dict": state}
+    torch.save(facts, tmp_path / "run" / "checkpoints" / "best.ckpt")
+    layers = attention.layers_of_run(tmp_path / "run")
+    assert len(layers) == 12 * COUNTS["num_val"]
+    for layer in layers:
+        torch.testing.assert_close(layer.choice.sum(dim=1), torch.ones_like(layer.choice[:, 0]))
+        assert layer.v.shape == (len(layer.choice), layer.codes.shape[1])
