@@ -6,29 +6,23 @@
 #include <string.h>
 
 #include "../runtime/include/groups.h"
-#include "../runtime/include/tiles.h"
+#include "../runtime/include/packed.h"
 
 using namespace pc3d;
 
 namespace {
 
-// body(row, tap, neighbour) for every pair. Returns 1 if the table names a row beyond num.
+// body(row, tap, neighbour) for every pair.
 template <class Body>
-int64_t for_pairs(const int32_t* table, int64_t taps, int64_t num, int64_t threads,
-                  const Body& body) {
-  int64_t beyond = 0;
-  for_tiles(num, threads, [&](int64_t first, int64_t rows, int) {
-    int32_t input[kTileRows + kListSlack], place[kTileRows + kListSlack];
-    PairList pairs{input, place, 0, -1};
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      list_tap(table + tap * num + first, rows, num, pairs);
+void for_pairs(const PackedTable& table, int64_t num, int64_t threads, const Body& body) {
+  for_tiles(num, threads, [&](int64_t first, int64_t, int) {
+    for (int64_t tap = 0; tap < table.num_taps; ++tap) {
+      const Pairs pairs = table.pairs(first / kTileRows, tap);
       for (int64_t i = 0; i < pairs.num; ++i) {
-        body(first + place[i], tap, static_cast<int64_t>(input[i]));
+        body(first + pairs.place[i], tap, static_cast<int64_t>(pairs.input[i]));
       }
     }
-    if (pairs.last >= num) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
   });
-  return beyond;
 }
 
 }  // namespace
@@ -36,10 +30,11 @@ int64_t for_pairs(const int32_t* table, int64_t taps, int64_t num, int64_t threa
 PC3D_EXPORT int64_t pc3d_group_entries(int64_t channels) { return Groups::num_entries(channels); }
 
 // dots [num, taps, heads], zero before: q of a row times k of its neighbour, summed over each head.
-PC3D_EXPORT int64_t pc3d_neighbor_dot(const float* q, const float* k, const int32_t* table,
-                                      int64_t taps, int64_t heads, int64_t num, int64_t channels,
-                                      float* dots, int64_t threads) {
-  return for_pairs(table, taps, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
+PC3D_EXPORT void pc3d_neighbor_dot(const float* q, const float* k, const PackedTable* table,
+                                   int64_t heads, int64_t num, int64_t channels, float* dots,
+                                   int64_t threads) {
+  const int64_t taps = table->num_taps;
+  for_pairs(*table, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
     group_sums(q + row * channels, k + neighbor * channels, heads, channels / heads,
                dots + (row * taps + tap) * heads);
   });
@@ -47,11 +42,12 @@ PC3D_EXPORT int64_t pc3d_neighbor_dot(const float* q, const float* k, const int3
 
 // y [num, channels], zero before: the sum over taps of weights [num, taps, heads] times v of the
 // neighbour. groups: memory for pc3d_group_entries(channels).
-PC3D_EXPORT int64_t pc3d_neighbor_sum(const float* weights, const float* v, const int32_t* table,
-                                      int64_t taps, int64_t heads, int64_t num, int64_t channels,
-                                      float* y, int32_t* groups, int64_t threads) {
+PC3D_EXPORT void pc3d_neighbor_sum(const float* weights, const float* v, const PackedTable* table,
+                                   int64_t heads, int64_t num, int64_t channels, float* y,
+                                   int32_t* groups, int64_t threads) {
   const Groups split(heads, channels, groups);
-  return for_pairs(table, taps, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
+  const int64_t taps = table->num_taps;
+  for_pairs(*table, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
     mix<true>(split, weights + (row * taps + tap) * heads, v + neighbor * channels, channels,
               y + row * channels);
   });
@@ -59,10 +55,11 @@ PC3D_EXPORT int64_t pc3d_neighbor_sum(const float* weights, const float* v, cons
 
 // transposed [num, taps, heads], zero before: at each tap of a row the weight that its neighbour
 // gives the row.
-PC3D_EXPORT int64_t pc3d_neighbor_transpose(const float* weights, const int32_t* table,
-                                            int64_t taps, int64_t heads, int64_t num,
-                                            float* transposed, int64_t threads) {
-  return for_pairs(table, taps, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
+PC3D_EXPORT void pc3d_neighbor_transpose(const float* weights, const PackedTable* table,
+                                         int64_t heads, int64_t num, float* transposed,
+                                         int64_t threads) {
+  const int64_t taps = table->num_taps;
+  for_pairs(*table, num, threads, [&](int64_t row, int64_t tap, int64_t neighbor) {
     memcpy(transposed + (row * taps + tap) * heads,
            weights + (neighbor * taps + taps - 1 - tap) * heads, sizeof(float) * heads);
   });

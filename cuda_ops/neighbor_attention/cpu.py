@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cuda_ops.runtime import CpuLibrary, all_float32, int32
+from cuda_ops.neighbor_table.packed import addresses, packed
+from cuda_ops.runtime import CpuLibrary, all_float32
 
 
 def neighbor_dot(
@@ -15,9 +16,9 @@ def neighbor_dot(
     if not all_float32(q, k):
         return None
     dots = q.new_zeros(len(q), len(table), heads)
-    sizes = (len(table), heads, *q.shape)
-    tensors = (q.contiguous(), k.contiguous(), int32(table))
-    library.checked(_beyond(q), "pc3d_neighbor_dot", *tensors, *sizes, dots)
+    pairs = packed(library, table)
+    tensors = (q.contiguous(), k.contiguous(), addresses([pairs]))
+    library.parallel("pc3d_neighbor_dot", *tensors, heads, *q.shape, dots)
     return dots
 
 
@@ -27,9 +28,9 @@ def neighbor_sum(library: CpuLibrary, weights: Tensor, v: Tensor, table: Tensor)
         return None
     y = v.new_zeros(v.shape)
     groups = torch.empty(library.call("pc3d_group_entries", v.shape[1]), dtype=torch.int32)
-    sizes = (len(table), weights.shape[2], *v.shape)
-    tensors = (weights.contiguous(), v.contiguous(), int32(table))
-    library.checked(_beyond(v), "pc3d_neighbor_sum", *tensors, *sizes, y, groups)
+    pairs = packed(library, table)
+    tensors = (weights.contiguous(), v.contiguous(), addresses([pairs]))
+    library.parallel("pc3d_neighbor_sum", *tensors, weights.shape[2], *v.shape, y, groups)
     return y
 
 
@@ -38,11 +39,9 @@ def neighbor_transpose(library: CpuLibrary, weights: Tensor, table: Tensor) -> T
     if not all_float32(weights):
         return None
     transposed = weights.new_zeros(weights.shape)
-    sizes = (len(table), weights.shape[2], len(weights))
-    tensors = (weights.contiguous(), int32(table))
-    library.checked(_beyond(weights), "pc3d_neighbor_transpose", *tensors, *sizes, transposed)
+    pairs = packed(library, table)
+    tensors = (weights.contiguous(), addresses([pairs]))
+    library.parallel(
+        "pc3d_neighbor_transpose", *tensors, weights.shape[2], len(weights), transposed
+    )
     return transposed
-
-
-def _beyond(x: Tensor) -> IndexError:
-    return IndexError(f"the table names rows beyond the {len(x)} voxels")

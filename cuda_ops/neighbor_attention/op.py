@@ -121,7 +121,7 @@ def neighbor_dot(q: Tensor, k: Tensor, table: Tensor, heads: int) -> Tensor:
     Raises:
         ValueError: shapes or dtypes that do not fit together.
     """
-    _check(q, k, table, "q", "k")
+    _check(table, q=q, k=k)
     if heads < 1 or q.shape[1] % heads:
         raise ValueError(f"heads must divide the channels; got {heads} for {q.shape[1]}")
     result: Tensor = _dot(q, k, table, heads)
@@ -142,7 +142,7 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
     Raises:
         ValueError: shapes or dtypes that do not fit together.
     """
-    _check(v, v, table, "v", "v")
+    _check(table, v=v)
     if weights.ndim != 3 or weights.shape[:2] != (v.shape[0], table.shape[0]):
         raise ValueError(
             f"weights must be [N, K, H] with N={v.shape[0]} and K={table.shape[0]}; got "
@@ -156,16 +156,16 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
     return result
 
 
-def _check(a: Tensor, b: Tensor, table: Tensor, name_a: str, name_b: str) -> None:
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(
-            f"{name_a} and {name_b} must be [N, C]; got {tuple(a.shape)} and {tuple(b.shape)}"
-        )
-    if a.dtype != b.dtype and not torch.is_autocast_enabled(a.device.type):
-        raise ValueError(
-            f"{name_a} and {name_b} must have the same dtype; got {a.dtype} and {b.dtype}"
-        )
-    if table.ndim != 2 or table.shape[1] != a.shape[0]:
-        raise ValueError(
-            f"table must be [K, N] with N={a.shape[0]} voxels; got {tuple(table.shape)}"
-        )
+def _check(table: Tensor, **feats: Tensor) -> None:
+    """ValueError unless all of `feats` are [N, C] of one dtype and `table` is [K, N]."""
+    names, shapes = " and ".join(feats), {tuple(x.shape) for x in feats.values()}
+    if len(shapes) > 1 or len(min(shapes)) != 2:
+        found = " and ".join(str(tuple(x.shape)) for x in feats.values())
+        raise ValueError(f"{names} must be [N, C]; got {found}")
+    dtypes = {x.dtype: None for x in feats.values()}
+    num, device = min(shapes)[0], next(iter(feats.values())).device
+    if len(dtypes) > 1 and not torch.is_autocast_enabled(device.type):
+        found = " and ".join(map(str, dtypes))
+        raise ValueError(f"{names} must have the same dtype; got {found}")
+    if table.ndim != 2 or table.shape[1] != num:
+        raise ValueError(f"table must be [K, N] with N={num} voxels; got {tuple(table.shape)}")

@@ -64,6 +64,15 @@ class CodeSpec:
         return torch.tensor(rows).T[:, torch.arange(groups) % len(rows)]
 
 
+def check_groups(channels: int, groups: int) -> None:
+    """ValueError unless the groups divide the channels."""
+    if groups < 1 or channels % groups:
+        raise ValueError(
+            f"groups must divide the channels; got {groups} groups for {channels} channels. "
+            "Change groups, expansion or the stage's width."
+        )
+
+
 class Codebook(nn.Module):
     """D depthwise kernels over C channels in G groups.
 
@@ -93,11 +102,7 @@ class Codebook(nn.Module):
         super().__init__()
         if not specs:
             raise ValueError("a codebook needs at least one code; got none")
-        if groups < 1 or channels % groups:
-            raise ValueError(
-                f"groups must divide the channels; got {groups} groups for {channels} channels. "
-                "Change groups, expansion or the stage's width."
-            )
+        check_groups(channels, groups)
         self.channels, self.groups, self.specs = channels, groups, tuple(specs)
         self.num_taps = [spec.kernel.num_taps for spec in specs]
         self.generator: OffsetNetwork | None = None

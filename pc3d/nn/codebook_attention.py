@@ -232,11 +232,7 @@ class VoxelTransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         channels = expansion * out_channels
-        self.prelude: nn.Module | None = None
-        self.shortcut: nn.Module = nn.Identity()
-        if in_channels != out_channels:
-            self.prelude = pointwise(in_channels, out_channels)
-            self.shortcut = PointwiseConv(in_channels, out_channels, bias=False)
+        self.prelude, self.shortcut = change_width(in_channels, out_channels)
         layers = [pointwise(out_channels, channels)]
         if value_conv:
             conv = SubmanifoldConv3d(out_channels, out_channels)
@@ -246,9 +242,7 @@ class VoxelTransformerBlock(nn.Module):
         self.project = pointwise(channels, out_channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        shortcut = self.shortcut(x)
-        if self.prelude is not None:
-            x = self.prelude(x)
+        shortcut, x = self.shortcut(x), self.prelude(x)
         y: SparseTensor = self.project(self.attention(x, self.values(x)))
         return y + shortcut
 
@@ -256,3 +250,11 @@ class VoxelTransformerBlock(nn.Module):
 def pointwise(in_channels: int, out_channels: int) -> ConvBlock:
     """A pointwise layer with batch norm and ReLU."""
     return ConvBlock(PointwiseConv(in_channels, out_channels, bias=False), out_channels)
+
+
+def change_width(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module]:
+    """What leads into a block's inner layers, and past them: nothing where the widths are equal."""
+    if in_channels == out_channels:
+        return nn.Identity(), nn.Identity()
+    shortcut = PointwiseConv(in_channels, out_channels, bias=False)
+    return pointwise(in_channels, out_channels), shortcut

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 import cuda_ops
 from pc3d.nn.codebook import CodeSpec
-from pc3d.nn.codebook_attention import pointwise
-from pc3d.nn.conv import PointwiseConv
+from pc3d.nn.codebook_attention import change_width
 from pc3d.sparse import CoordSet, SparseTensor
 
 
@@ -103,11 +102,7 @@ class LocalAttentionBlock(nn.Module):
         mlp_ratio: int = 2,
     ) -> None:
         super().__init__()
-        self.prelude: nn.Module | None = None
-        self.shortcut: nn.Module = nn.Identity()
-        if in_channels != out_channels:
-            self.prelude = pointwise(in_channels, out_channels)
-            self.shortcut = PointwiseConv(in_channels, out_channels, bias=False)
+        self.prelude, self.shortcut = change_width(in_channels, out_channels)
         self.norm1, self.norm2 = nn.LayerNorm(out_channels), nn.LayerNorm(out_channels)
         self.attention = LocalAttention(out_channels, head_channels, window)
         self.mlp = nn.Sequential(
@@ -117,8 +112,6 @@ class LocalAttentionBlock(nn.Module):
         )
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        residual = self.shortcut(x).feats
-        if self.prelude is not None:
-            x = self.prelude(x)
+        residual, x = self.shortcut(x).feats, self.prelude(x)
         y = residual + self.attention(self.norm1(x.feats), x.coords)
         return x.with_feats(y + self.mlp(self.norm2(y)))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
-from pc3d.nn.codebook import CodeSpec
+from pc3d.nn.codebook import CodeSpec, check_groups
 from pc3d.nn.vector_quantize import VectorQuantizer
 from pc3d.sparse import SparseTensor
 
@@ -54,10 +54,7 @@ class PatternAttention(nn.Module):
         dead_threshold: float = 2.0,
     ) -> None:
         super().__init__()
-        if groups < 1 or channels % groups:
-            raise ValueError(
-                f"groups must divide the channels; got {groups} groups for {channels} channels"
-            )
+        check_groups(channels, groups)
         self.groups, self.kernel = groups, CodeSpec(dilation=dilation).kernel
         self.query = nn.Linear(in_channels, groups)
         self.mlp = nn.Sequential(nn.Linear(groups, groups), nn.ReLU(), nn.Linear(groups, groups))

@@ -48,7 +48,7 @@ class ReleasedBlock:
     def __call__(self, x: Tensor) -> Tensor:
         block = self.block
         residual = x
-        if block.prelude is not None:
+        if not isinstance(block.prelude, nn.Identity):
             residual = x @ block.shortcut.weight.T
             x = conv_norm_relu(block.prelude, x)
         conv, widen = block.values

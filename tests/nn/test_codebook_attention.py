@@ -173,7 +173,7 @@ def test_equals_the_published_block(in_channels, codes):
     x = features(in_channels)
     expected = theirs(x.feats)
     torch.testing.assert_close(ours(x).feats, expected, rtol=1e-5, atol=1e-5)
-    hidden = x if ours.prelude is None else ours.prelude(x)
+    hidden = ours.prelude(x)
     book = ours.attention.codebook
     logits = ours.attention.logits(hidden, book.codes(), book.tables(COORDS))
     torch.testing.assert_close(logits, theirs.logits, rtol=1e-5, atol=1e-5)
