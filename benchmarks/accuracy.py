@@ -99,6 +99,7 @@ def run(trainings: Sequence[Training], path: Path, jobs: int, console: Console) 
     done = read_results(path)
     missing = [training for training in trainings if training not in done]
     console.print(f"{len(trainings) - len(missing)} trainings are there, {len(missing)} to do")
+    path.parent.mkdir(parents=True, exist_ok=True)
     for training in {training.num_rooms: training for training in missing}.values():
         build_data(compose_config("config", training.overrides)).prepare_data()
     with ThreadPoolExecutor(jobs) as pool:
@@ -231,6 +232,8 @@ def main(arguments: Sequence[str]) -> int:
     results = read_results(path)
     console.print(table_of_scores(results))
     console.print(table_of_differences(results))
+    for key in ("commit", "processor"):
+        console.print(f"{key}: {', '.join(sorted({str(row[key]) for row in results.values()}))}")
     return 0
 
 

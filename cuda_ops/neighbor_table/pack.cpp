@@ -5,9 +5,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../runtime/include/compress.h"
 #include "../runtime/include/packed.h"
 
 using namespace pc3d;
+
+namespace {
+
+// List the pairs of one tap of a tile, and fetch what the next tile's list is made of: the table is
+// read in as many streams as there are taps, too many for the processor to foresee.
+void list_tap(const int32_t* neighbor, int64_t rows, int64_t num, PairList& pairs) {
+  for (int64_t i = 0; i < kTileRows; i += 16) __builtin_prefetch(neighbor + kTileRows + i);
+  list_pairs(neighbor, rows, num, pairs);
+}
+
+}  // namespace
 
 PC3D_EXPORT int64_t pc3d_tile_rows() { return kTileRows; }
 

@@ -36,6 +36,7 @@ class CodeSpec:
     masks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "masks", tuple(self.masks))  # lists do not hash
         num_taps = self.kernel.num_taps
         if (self.shape == "mask") != bool(self.masks):
             raise ValueError(

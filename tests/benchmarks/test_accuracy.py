@@ -66,7 +66,8 @@ def fake(monkeypatch):
             raise RuntimeError("no room on the disk")
         better = 0.02 * (training.network == "voxel_tr") * (training.num_rooms == 12)
         miou = 0.5 + better + 0.01 * training.seed + 0.003 * (training.network < "n")
-        return {**training._asdict(), "miou": miou, "steps": 7, "seconds": 1.5}
+        machine = {"commit": f"abc{training.seed}", "processor": "one"}
+        return {**training._asdict(), **machine, "miou": miou, "steps": 7, "seconds": 1.5}
 
     class Data:
         def prepare_data(self) -> None: ...
@@ -103,14 +104,15 @@ def test_a_broken_line_is_named(tmp_path):
 
 
 def test_the_report_shows_paired_differences(fake, tmp_path, capsys):
-    arguments = ["networks=voxel_tr,minkunet_m", "seeds=3", f"out={tmp_path / 'a.jsonl'}"]
+    arguments = ["networks=voxel_tr,minkunet_m", "seeds=3", f"out={tmp_path / 'new' / 'a.jsonl'}"]
     assert accuracy.main(["run", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     (all_rooms,) = (line for line in lines if "voxel_tr - minkunet_m" in line and " 48 " in line)
     (few,) = (line for line in lines if "voxel_tr - minkunet_m" in line and " 12 " in line)
     (growth,) = (line for line in lines if "12 minus 48 rooms" in line)
+    assert "commit: abc0, abc1, abc2" in lines and "processor: one" in lines
     assert "-0.0030" in all_rooms and "+0.0170" in few and "+0.0200" in growth
-    assert accuracy.main(["report", f"out={tmp_path / 'a.jsonl'}"]) == 0
+    assert accuracy.main(["report", f"out={tmp_path / 'new' / 'a.jsonl'}"]) == 0
     assert capsys.readouterr().out.splitlines()[-len(lines) + 20 :] == lines[20:]
 
 

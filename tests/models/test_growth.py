@@ -17,6 +17,7 @@ from tests.attack import CLOUDS, asymmetric
 from tests.parity import coords_of
 
 NEAR, FAR = {}, {"dilation": 2}
+FLAT = {"shape": "mask", "masks": ["0" * 9 + "1" * 9 + "0" * 9, "1" * 27]}  # as YAML gives them
 
 
 def network(*codes: dict, seed: int = 0, **options: object) -> VoxelTransformer:
@@ -45,6 +46,12 @@ def checkpoint(net: VoxelTransformer) -> dict:
 )
 def test_a_larger_codebook_gives_the_same_scores(codes, options):
     small, large = network(FAR, NEAR, **options), network(*codes, seed=1, **options)
+    load_network(large, checkpoint(small), "small.ckpt")
+    torch.testing.assert_close(logits(large), logits(small))
+
+
+def test_codes_with_masks_are_copied_with_their_masks():
+    small, large = network(FLAT, NEAR), network(FLAT, NEAR, FLAT, seed=1)
     load_network(large, checkpoint(small), "small.ckpt")
     torch.testing.assert_close(logits(large), logits(small))
 

@@ -1,21 +1,13 @@
-// Tiles of output rows, and the lists of their neighbours.
+// Tiles of output rows.
 #pragma once
 #include <stdint.h>
 
-#include "compress.h"
 #include "parallel.h"
 
 namespace pc3d {
 
 constexpr int64_t kTileRows = 64;  // output rows of a tile
 constexpr int64_t kTaskRows = 8 * kTileRows;
-
-// List the pairs of one tap of a tile, and fetch what the next tile's list is made of: the table is
-// read in as many streams as there are taps, too many for the processor to foresee.
-static inline void list_tap(const int32_t* neighbor, int64_t rows, int64_t num, PairList& pairs) {
-  for (int64_t i = 0; i < kTileRows; i += 16) __builtin_prefetch(neighbor + kTileRows + i);
-  list_pairs(neighbor, rows, num, pairs);
-}
 
 // body(first, rows, thread) for every tile of rows [0, num); a thread takes several in a row.
 template <class Body>
