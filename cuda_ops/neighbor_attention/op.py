@@ -158,14 +158,15 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
 
 def _check(table: Tensor, **feats: Tensor) -> None:
     """ValueError unless all of `feats` are [N, C] of one dtype and `table` is [K, N]."""
-    names, shapes = " and ".join(feats), {tuple(x.shape) for x in feats.values()}
-    if len(shapes) > 1 or len(min(shapes)) != 2:
+    names, (first, *others) = " and ".join(feats), feats.values()
+    if first.ndim != 2 or any(x.shape != first.shape for x in others):
         found = " and ".join(str(tuple(x.shape)) for x in feats.values())
         raise ValueError(f"{names} must be [N, C]; got {found}")
-    dtypes = {x.dtype: None for x in feats.values()}
-    num, device = min(shapes)[0], next(iter(feats.values())).device
-    if len(dtypes) > 1 and not torch.is_autocast_enabled(device.type):
-        found = " and ".join(map(str, dtypes))
+    one_dtype = all(x.dtype == first.dtype for x in others)
+    if not one_dtype and not torch.is_autocast_enabled(first.device.type):
+        found = " and ".join(str(x.dtype) for x in feats.values())
         raise ValueError(f"{names} must have the same dtype; got {found}")
-    if table.ndim != 2 or table.shape[1] != num:
-        raise ValueError(f"table must be [K, N] with N={num} voxels; got {tuple(table.shape)}")
+    if table.ndim != 2 or table.shape[1] != len(first):
+        raise ValueError(
+            f"table must be [K, N] with N={len(first)} voxels; got {tuple(table.shape)}"
+        )
