@@ -8,8 +8,11 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 import cuda_ops
+from cuda_ops.runtime import served, serving
+from pc3d.sparse import KernelSpec
 from tests import oracle
 from tests.attack import CLOUDS, DEVICES, DTYPES, Cloud, asymmetric, strided
+from tests.parity import coords_of
 
 SHAPES = [(3, 2, "cube"), (3, 1, "cube"), (3, 3, "cross"), (1, 1, "cube")]
 WIDTHS = [(1, 1), (4, 2), (6, 6), (9, 3), (16, 8)]
@@ -190,3 +193,24 @@ def test_refuses_types_that_do_not_fit_and_codes_that_are_not_there():
     for bad in (torch.zeros(4, 3), torch.zeros(3, 3, dtype=torch.int64)):
         with pytest.raises(ValueError, match="chosen must be"):
             cuda_ops.routed_codebook_attention(v, bad, codes, tables)
+
+
+@pytest.mark.parametrize("channels, groups", [(96, 8), (144, 8), (40, 4), (52, 2), (24, 8)])
+def test_groups_that_are_no_whole_number_of_vectors(channels, groups):
+    """As in voxel_tr: 12 and 18 channels a group, where a vector belongs to two groups."""
+    coords = coords_of(CLOUDS["three, one empty"])
+    tables = [coords.neighbors(KernelSpec(3, dilation=d)).table for d in (2, 1)]
+    generator = torch.Generator().manual_seed(channels)
+    v = torch.randn(len(coords), channels, generator=generator)
+    choice = torch.randn(len(coords), 2, groups, generator=generator).softmax(dim=1)
+    codes = torch.randn(54, channels, generator=generator)
+    results = {}
+    for isa in (served().isa, "reference"):
+        inputs = [x.clone().requires_grad_() for x in (v, choice, codes)]
+        with serving(isa):
+            y = cuda_ops.codebook_attention(*inputs, tables)
+            grads = torch.autograd.grad((y * v.cos()).sum(), inputs)
+            chosen = choice.argmax(dim=1)
+            results[isa] = [y, *grads, cuda_ops.routed_codebook_attention(v, chosen, codes, tables)]
+    for found, expected in zip(results[served().isa], results["reference"], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
