@@ -25,6 +25,22 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def recipe_for(dataset: str, model: str) -> str:
+    """The recipe with the longest name that `<dataset>_<model>` starts with.
+
+    `scannet_voxel_tr` serves `scannet_voxel_tr_s` too, unless that has a recipe of its own. Without
+    any, the name of the pair comes back, which Hydra then misses.
+    """
+    pair = f"{dataset}_{model}"
+    names = (path.stem for path in (conf_dir() / "recipe").glob("*.yaml"))
+    return max((name for name in names if pair.startswith(name)), key=len, default=pair)
+
+
+def register_resolvers() -> None:
+    """Make `${recipe:...}` of `conf/config.yaml` known to OmegaConf; before anything is composed."""
+    OmegaConf.register_new_resolver("recipe", recipe_for, replace=True)
+
+
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose `conf/<name>.yaml` with overrides, and check what Hydra cannot.
 
@@ -32,6 +48,7 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         ValueError: a dataset and model without a recipe, or another optimizer without its lr.
         hydra.errors.HydraException: an unknown key or group, named in the message.
     """
+    register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             config = compose(name, list(overrides), return_hydra_config=True)
@@ -52,7 +69,8 @@ def _explain_missing(error: MissingConfigException) -> Exception:
     return ValueError(
         f"there is no recipe for this pair of dataset and model: conf/{missing}.yaml. Use "
         f"recipe=default, a sane fallback, or one of `recipe=<name>` in conf/recipe, or write "
-        f"conf/recipe/{pair}.yaml (one line makes it a variant: `defaults: [<recipe>, _self_]`)."
+        f"conf/recipe/{pair}.yaml (one line makes it a variant: `defaults: [<recipe>, _self_]`; it "
+        "also serves the models whose names begin like this one's)."
     )
 
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from pc3d.cli.build import build_data
-from pc3d.cli.config import compose_config, conf_dir, layered, resolved
+from pc3d.cli.config import compose_config, conf_dir, layered, recipe_for, resolved
 from pc3d.cli.errors import message
 
 PIN = ("paths.run_dir=run", "paths.data_dir=data")
@@ -120,6 +120,22 @@ def test_published_recipes(row):
     overrides, expected = PUBLISHED[row]
     config = compose(*overrides)
     assert {key: OmegaConf.select(config, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "recipe"),
+    [
+        ("scannet", "minkunet14a", "scannet_minkunet"),
+        ("scannet", "voxel_tr", "scannet_voxel_tr"),
+        ("scannet", "voxel_tr_s", "scannet_voxel_tr"),
+        ("scannet", "minkunet34c_pointcept", "scannet_minkunet34c_pointcept"),
+        ("scannet", "votr_m", "scannet_votr"),
+        ("synthetic", "votr_m", "synthetic"),
+        ("mine", "votr_m", "mine_votr_m"),
+    ],
+)
+def test_a_recipe_serves_the_models_whose_names_begin_like_its_own(dataset, model, recipe):
+    assert recipe_for(dataset, model) == recipe
 
 
 def test_a_pair_without_recipe_names_the_fallback_and_the_file():
