@@ -304,8 +304,8 @@ def merged(path: Path) -> Any:
     """A YAML file over the bases that its defaults list names, of its folder or absolute ones."""
     own = OmegaConf.load(path)
     defaults = own.pop("defaults", [])
-    names = [f"{name}.yaml" for name in defaults if isinstance(name, str)]
-    bases = [ROOT / "conf" / n[1:] if n.startswith("/") else path.with_name(n) for n in names]
+    names = [f"{name.partition('@')[0]}.yaml" for name in defaults if isinstance(name, str)]
+    bases = [ROOT / "conf" / n[1:] if n.startswith("/") else path.parent / n for n in names]
     return OmegaConf.merge(*(merged(base) for base in bases if base.is_file()), own)
 
 

@@ -37,7 +37,7 @@ def recipe_for(dataset: str, model: str) -> str:
 
 
 def register_resolvers() -> None:
-    """Make `${recipe:...}` of `conf/config.yaml` known to OmegaConf; before anything is composed."""
+    """Make `${recipe:...}` of `conf/config.yaml` known; call it before composing."""
     OmegaConf.register_new_resolver("recipe", recipe_for, replace=True)
 
 

@@ -1,4 +1,4 @@
-"""SemanticKITTI scans, labels and submissions.
+"""SemanticKITTI scans, labels and the form of submissions.
 
 A scan is named `<sequence>/<frame>`, e.g. `"08/000123"`. A sequence is a number, whose files lie
 in `sequences/<number>/`, or the path of any other folder with `velodyne/` and `labels/` in it.
@@ -6,15 +6,13 @@ in `sequences/<number>/`, or the path of any other folder with `velodyne/` and `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.io.submission import validate_submission
-from pc3d.utils.files import write_bytes
+from pc3d.io.submission import SubmissionFormat, little_endian
 
 _SCAN_CHANNELS = 4  # x, y, z, remission
 _INSTANCE_SHIFT = 16  # a label holds the class in its low and the instance in its high 16 bits
@@ -47,9 +45,9 @@ def label_path(root: str | Path, scan: str) -> Path:
     return _file(root, scan, "labels", ".label")
 
 
-def prediction_path(folder: str | Path, scan: str) -> Path:
-    """Where a submission keeps the predictions of a scan."""
-    return _file(folder, scan, "predictions", ".label")
+def prediction_path(scan: str) -> str:
+    """Where a submission keeps the predictions of a scan, relative to its root."""
+    return _file("", scan, "predictions", ".label").as_posix()
 
 
 def _file(root: str | Path, scan: str, kind: str, suffix: str) -> Path:
@@ -94,36 +92,5 @@ def read_labels(path: str | Path, num_points: int) -> Labels:
     return Labels(packed & ((1 << _INSTANCE_SHIFT) - 1), packed >> _INSTANCE_SHIFT)
 
 
-def write_labels(path: str | Path, semantic: NDArray[np.integer]) -> None:
-    """Write raw ids ([P], 0..65535) as a `.label` file without instances, atomically."""
-    write_bytes(path, np.asarray(semantic).astype("<u4").tobytes())
-
-
-def validate_predictions(
-    folder: str | Path, expected: Mapping[str, int], legal: Collection[int]
-) -> int:
-    """Check a folder of predictions as the benchmark's server does, before it is uploaded.
-
-    Args:
-        folder: holds `sequences/<number>/predictions/<frame>.label`.
-        expected: number of points of every scan.
-        legal: raw ids that a submission may use.
-
-    Returns:
-        Number of files.
-
-    Raises:
-        ValueError: missing or superfluous files, sizes that do not fit the scans, ids that are
-            not legal; the message lists them.
-    """
-
-    def problems_of(path: Path, num_points: int) -> list[str]:
-        num_bytes = path.stat().st_size
-        if num_bytes != 4 * num_points:
-            return [f"{num_bytes} bytes, expected 4 x {num_points} points = {4 * num_points}"]
-        present = np.unique(np.fromfile(path, dtype="<u4"))
-        illegal = [int(i) for i in present if int(i) not in legal]
-        return [f"ids {illegal[:8]} are not legal in a submission"] if illegal else []
-
-    paths = {prediction_path(folder, scan): num for scan, num in expected.items()}
-    return validate_submission(folder, "predictions/*.label", paths, problems_of)
+SUBMISSION = SubmissionFormat(prediction_path, *little_endian("<u4"), "predictions/*.label")
+"""`sequences/11/predictions/000000.label` and so on: raw ids as uint32, without instances."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pc3d.data.datasets import ScanNet
-from pc3d.data.datasets import scannet as scannet_module
+from pc3d.data.datasets import scannet_released
 from pc3d.io.ply import read_vertices, write_vertices
 
 
@@ -54,7 +54,7 @@ def test_built_in_validation_scenes_are_the_official_ones(shared_data, tmp_path)
 def test_vertices_colours_and_classes_of_the_released_layout(scannet_root):
     reader = ScanNet(scannet_root)
     sample = reader.read("scene0001_01", "train")
-    mesh_path, label_path = reader.source_files("scene0001_01")
+    mesh_path, label_path, _ = reader.source_files("scene0001_01")
     mesh = read_vertices(mesh_path)
     np.testing.assert_array_equal(sample.xyz[:, 1], mesh["y"])
     np.testing.assert_array_equal(sample.color[:, 0], mesh["red"])
@@ -192,11 +192,11 @@ def test_wrong_predictions_are_listed(scannet_root, tmp_path):
     (tmp_path / "scene0999_00.txt").write_text("1\n")
     with pytest.raises(ValueError) as error:
         reader.validate(tmp_path, "test")
-    assert "59 lines, but the scene has 60 points" in str(error.value)
+    assert "59 predictions, but the scene has 60 points" in str(error.value)
     assert "scene0999_00.txt: not a scene of this split" in str(error.value)
     (tmp_path / "scene0999_00.txt").unlink()
     (tmp_path / "scene0707_00.txt").write_text("1\n" * 58 + "13\n-1\n")
-    with pytest.raises(ValueError, match=r"ids \['-1', '13'\] are not legal"):
+    with pytest.raises(ValueError, match=r"ids \[-1, 13\] are not legal"):
         reader.validate(tmp_path, "test")
     (tmp_path / "scene0707_00.txt").unlink()
     with pytest.raises(ValueError, match=r"scene0707_00\.txt: missing"):
@@ -213,4 +213,4 @@ def test_a_prediction_that_is_no_class_is_never_written(scannet_root, tmp_path, 
 
 
 def test_module_names_every_validation_scene_once():
-    assert len(scannet_module._VAL_SCENES) == 142
+    assert len(scannet_released._VAL_SCENES) == 142

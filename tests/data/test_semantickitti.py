@@ -85,7 +85,7 @@ def test_unknown_label_names_the_file(kitti_root):
 
 @pytest.mark.parametrize(
     ("column", "words"),
-    [(1, "1 of 50 points have NaN or infinite coordinates"), (3, "1 of 50 points.*remission")],
+    [(1, "1 of 50 points have NaN or infinite coordinates"), (3, "1 of 50 points.*intensity")],
 )
 def test_numbers_that_are_not_finite_name_the_file(kitti_root, column, words):
     reader = SemanticKITTI(kitti_root, sequences=PART)

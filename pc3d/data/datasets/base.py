@@ -65,6 +65,14 @@ class SceneReader(Protocol):
         """
         ...
 
+    def pack(self, folder: Path, split: str) -> Path:
+        """Check a folder of predictions and pack it for upload; returns `<folder>.zip`.
+
+        Raises:
+            ValueError: what is wrong with which file.
+        """
+        ...
+
 
 class SampleKey(NamedTuple):
     """What a `SceneDataset` is asked for: a scene, as it looks in an epoch.

@@ -1,0 +1,165 @@
+"""How the scenes of a data set lie on disk, and the layout that all data sets share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.datasets.base import check_finite
+from pc3d.data.sample import PointSample, read_points
+from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
+from pc3d.io.arrays import read_array
+
+Arrays = dict[str, NDArray[Any]]
+"""A scene as named arrays: `coord` [P, 3] metres, and of `color` [P, 3] 0..255, `normal` [P, 3],
+`intensity` [P], `segment...` [P] classes with `IGNORE_INDEX`, `instance` [P] with -1, what there is."""
+
+COLUMNS: Mapping[str, int | None] = {"coord": 3, "color": 3, "normal": 3, "intensity": None}
+"""Width of the arrays that are not [P] integers."""
+
+
+class Layout(Protocol):
+    """The files of a data set in one of the forms that they exist in."""
+
+    @property
+    def root(self) -> Path: ...
+
+    def is_there(self) -> bool:
+        """Whether `root` looks like this layout."""
+        ...
+
+    def scenes(self, split: str) -> list[str]:
+        """Names of the scenes of a split, in a fixed order."""
+        ...
+
+    def files(self, scene: str) -> list[Path]:
+        """The files that a scene is made of; optional ones need not exist."""
+        ...
+
+    def label_path(self, scene: str) -> Path:
+        """The file that holds the labels of a scene, or should."""
+        ...
+
+    def num_points(self, scene: str) -> int:
+        """Number of points of a scene, found without reading all of it where that is possible."""
+        ...
+
+    def arrays(self, scene: str) -> Arrays:
+        """A scene. Labels are absent where there is no file of labels.
+
+        Raises:
+            FileNotFoundError, ValueError: missing or damaged files, named in the message.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ProcessedLayout:
+    """A folder of `.npy` arrays per scene: `<group>/<scene>/{coord,color,segment,...}.npy`.
+
+    What `data_prep` writes, and what other programs write for ScanNet and S3DIS.
+
+    Attributes:
+        root: the folder of the data set.
+        groups: from a split to the folders below `root` that its scenes lie in.
+        segments: names of label arrays, the first that is there counts.
+        names_hold_group: scenes are named `<group>/<scene>` instead of `<scene>`.
+    """
+
+    root: Path
+    groups: Mapping[str, Sequence[str]]
+    segments: tuple[str, ...] = ("segment",)
+    names_hold_group: bool = False
+
+    def is_there(self) -> bool:
+        return next(self.root.glob("*/*/coord.npy"), None) is not None
+
+    def scenes(self, split: str) -> list[str]:
+        return [
+            f"{group}/{path.parent.name}" if self.names_hold_group else path.parent.name
+            for group in self.groups[split]
+            for path in sorted((self.root / group).glob("*/coord.npy"))
+        ]
+
+    def folder(self, scene: str) -> Path:
+        """The folder of a scene."""
+        if self.names_hold_group:
+            return self.root / scene
+        candidates = [self.root / g / scene for groups in self.groups.values() for g in groups]
+        return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+    def files(self, scene: str) -> list[Path]:
+        folder = self.folder(scene)
+        names = (*COLUMNS, self.label_path(scene).stem, "instance")
+        return [folder / f"{name}.npy" for name in names]
+
+    def label_path(self, scene: str) -> Path:
+        folder = self.folder(scene)
+        name = next((s for s in self.segments if (folder / f"{s}.npy").exists()), self.segments[-1])
+        return folder / f"{name}.npy"
+
+    def num_points(self, scene: str) -> int:
+        return len(read_array(self.files(scene)[0], 3))
+
+    def arrays(self, scene: str) -> Arrays:
+        coord, *others = self.files(scene)
+        found = {"coord": read_array(coord, 3)}
+        for path in others:
+            if path.exists():
+                found[path.stem] = read_array(path, COLUMNS.get(path.stem))
+                if len(found[path.stem]) != len(found["coord"]):
+                    raise ValueError(
+                        f"{path}: {len(found[path.stem])} rows, but {coord.name} beside it has "
+                        f"{len(found['coord'])}. Prepare the scene again."
+                    )
+        return found
+
+
+def scene_sample(
+    scene: str, arrays: Arrays, files: Sequence[Path], spec: DatasetSpec, segments: Sequence[str]
+) -> PointSample:
+    """Make a sample of a scene's arrays, and check what has not been checked.
+
+    Args:
+        scene: its name.
+        arrays: as a layout returns them.
+        files: the files that they come from, named in errors.
+        spec: the label space of the first of `segments` that is there.
+        segments: names of label arrays.
+
+    Raises:
+        ValueError: no points, values that are not finite, or labels outside the label space.
+    """
+    source = str(files[0])
+    fields: dict[str, NDArray[Any]] = {}
+    for name in ("color", "normal", "intensity"):
+        if name in arrays:
+            fields[name] = np.array(arrays[name], dtype=np.float32)
+            check_finite(_file_of(files, name), name, fields[name])
+    label = next((name for name in segments if name in arrays), None)
+    if label is not None:
+        fields["segment"] = np.array(arrays[label], dtype=np.int64)
+        check_classes(_file_of(files, label), fields["segment"], spec)
+    if "instance" in arrays:
+        fields["instance"] = np.array(arrays["instance"], dtype=np.int64)
+    return read_points(scene, source, arrays["coord"], **fields)
+
+
+def check_classes(source: Path, segment: NDArray[np.int64], spec: DatasetSpec) -> None:
+    """Raise `ValueError` naming `source` if a label is neither a class nor `IGNORE_INDEX`."""
+    wrong = (segment < IGNORE_INDEX) | (segment >= spec.num_classes)
+    if wrong.any():
+        raise ValueError(
+            f"{source}: {int(wrong.sum())} of {len(segment)} labels are not in "
+            f"{IGNORE_INDEX}..{spec.num_classes - 1} (first: {int(segment[wrong][0])}). "
+            f"Expected classes of {spec.name}, not ids of the released files."
+        )
+
+
+def _file_of(files: Sequence[Path], name: str) -> Path:
+    return next((path for path in files if path.stem == name), files[0])

@@ -1,0 +1,96 @@
+"""What readers of data sets have in common: a choice of layouts, labels, submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.datasets.base import check_split, missing_data, raw_predictions
+from pc3d.data.datasets.layout import Layout, scene_sample
+from pc3d.data.sample import PointSample
+from pc3d.data.spec import DatasetSpec
+from pc3d.io.submission import SubmissionFormat
+
+
+class LayoutReader:
+    """A `SceneReader` of a data set whose files exist in several layouts.
+
+    Args:
+        root: the folder of the data set.
+        spec: the label space.
+        layouts: the first that is there is read. They are looked for at every call, since the data
+            may be made after this object.
+        segments: names of the arrays that may hold the labels, the first that is there counts.
+    """
+
+    title: ClassVar[str]
+    """Name of the data set, in messages."""
+    download: ClassVar[str]
+    """Where to get it."""
+    expected: ClassVar[str]
+    """The files that it consists of, a line each."""
+    submission: ClassVar[SubmissionFormat]
+    """The form of its predictions."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        spec: DatasetSpec,
+        layouts: Sequence[Layout],
+        segments: Sequence[str] = ("segment",),
+    ) -> None:
+        self.root, self.spec = Path(root), spec
+        self._layouts, self._segments = tuple(layouts), tuple(segments)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the files at `root`.
+
+        Raises:
+            FileNotFoundError: none is there; the message says what is expected.
+        """
+        for layout in self._layouts:
+            if layout.is_there():
+                return layout
+        found = "it is a folder of other things" if self.root.is_dir() else "there is no folder"
+        raise missing_data(self.title, self.root, found, self.download, self.expected)
+
+    def scenes(self, split: str) -> list[str]:
+        """Names of the scenes of a split."""
+        check_split(split)
+        return self.layout.scenes(split)
+
+    def read(self, scene: str, split: str) -> PointSample:
+        """Read one scene."""
+        check_split(split)
+        layout = self.layout
+        arrays, files = layout.arrays(scene), layout.files(scene)
+        if split != "test" and not any(name in arrays for name in self._segments):
+            raise FileNotFoundError(
+                f"{layout.label_path(scene)}: the labels of {scene} ({split}) are missing, and "
+                f"only the test split does without. Download: {self.download}"
+            )
+        return scene_sample(scene, arrays, files, self.spec, self._segments)
+
+    def source_files(self, scene: str) -> list[Path]:
+        """The files of a scene; those that the layout leaves open need not exist."""
+        return self.layout.files(scene)
+
+    def write_prediction(self, folder: Path, scene: str, classes: NDArray[np.int64]) -> None:
+        """Write one class per point ([P], in the order of the file) in the form of a submission."""
+        self.submission.write(folder, scene, raw_predictions(self.spec, scene, classes))
+
+    def validate(self, folder: Path, split: str) -> int:
+        """Check a folder of written predictions; returns the number of files."""
+        layout = self.layout
+        num_points = {scene: layout.num_points(scene) for scene in self.scenes(split)}
+        return self.submission.validate(folder, num_points, self.spec.raw_ids)
+
+    def pack(self, folder: Path, split: str) -> Path:
+        """Check a folder of predictions and pack it: returns `<folder>.zip`, ready for upload."""
+        self.validate(folder, split)
+        return self.submission.pack(folder, Path(f"{folder}.zip"))

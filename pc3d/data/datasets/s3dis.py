@@ -1,0 +1,191 @@
+"""S3DIS: rooms of six areas, from the released text files or from processed folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import pi
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.datasets.base import missing_data
+from pc3d.data.datasets.layout import Arrays, ProcessedLayout
+from pc3d.data.datasets.reader import LayoutReader
+from pc3d.data.spec import IGNORE_INDEX
+from pc3d.data.specs import S3DIS13
+from pc3d.data.transforms.geometry import rotation_matrix
+from pc3d.io.s3dis import Repair, count_points, read_alignment_angles, read_points
+from pc3d.io.submission import SubmissionFormat, ids_of_lines, lines_of
+
+_log = logging.getLogger(__name__)
+AREAS = (1, 2, 3, 4, 5, 6)
+STAIRS: Mapping[str, int] = {
+    "clutter": S3DIS13.class_names.index("clutter"),
+    "ignore": IGNORE_INDEX,
+}
+"""What the few objects named stairs, which is no class, may become."""
+
+_DOWNLOAD = (
+    "ask for S3DIS at http://buildingparser.stanford.edu/dataset.html: "
+    "Stanford3dDataset_v1.2.zip, or Stanford3dDataset_v1.2_Aligned_Version.zip, whose rooms are "
+    "turned to the axes"
+)
+_EXPECTED = """\
+  Area_1/office_1/Annotations/ceiling_1.txt    (Area_1 to Area_6)
+  Area_1/Area_1_alignmentAngle.txt             (not in the aligned release)
+or processed:
+  Area_1/office_1/{coord,color,segment}.npy"""
+
+
+class S3DIS(LayoutReader):
+    """Reader of S3DIS. Scenes are named `<area>/<room>`, e.g. `"Area_5/office_19"`.
+
+    Two layouts are recognized; where both are present, the processed one is read.
+
+    * processed: `Area_5/office_19/{coord,color,segment}.npy`, and where present `normal.npy`,
+      `instance.npy`. `python -m data_prep.s3dis` writes it;
+    * released: `Area_5/office_19/Annotations/<class>_<number>.txt`, in either release. A room's
+      points are those of its objects, in the order of the files' names.
+
+    Validation and test are the rooms of one area, training those of all others. Six runs, one for
+    each area, are pooled by `pc3d pool`.
+
+    Args:
+        root: the folder that holds `Area_1` to `Area_6`.
+        test_area: number of the area that is left out of training.
+        stairs: what the objects named stairs become, `"clutter"` or `"ignore"`.
+        align: of the released layout: turn rooms to the axes, by the angles of the release.
+
+    Raises:
+        ValueError: no such area, or another word for `stairs`.
+    """
+
+    title, download, expected = "S3DIS", _DOWNLOAD, _EXPECTED
+    # There is no server that takes predictions; one class per line serves other programs.
+    submission = SubmissionFormat(lambda scene: f"{scene}.txt", lines_of, ids_of_lines, "*/*.txt")
+
+    def __init__(
+        self,
+        root: str | Path,
+        test_area: int = 5,
+        stairs: str = "clutter",
+        align: bool = False,
+    ) -> None:
+        if test_area not in AREAS:
+            raise ValueError(f"S3DIS: test_area must be one of {AREAS}; got {test_area}")
+        if stairs not in STAIRS:
+            raise ValueError(f"S3DIS: stairs must be one of {list(STAIRS)}; got {stairs!r}")
+        root = Path(root)
+        left_out = (f"Area_{test_area}",)
+        others = tuple(f"Area_{area}" for area in AREAS if area != test_area)
+        areas = {"train": others, "val": left_out, "test": left_out}
+        released = ReleasedS3DIS(root, areas, STAIRS[stairs], align)
+        processed = ProcessedLayout(root, areas, names_hold_group=True)
+        super().__init__(root, S3DIS13, (processed, released))
+
+
+@dataclass(frozen=True)
+class ReleasedS3DIS:
+    """The files as they are downloaded, of either release.
+
+    Attributes:
+        root: holds the areas.
+        areas: the areas of every split.
+        stairs: class of the objects named stairs.
+        align: turn rooms to the axes.
+    """
+
+    root: Path
+    areas: Mapping[str, Sequence[str]]
+    stairs: int
+    align: bool
+
+    def is_there(self) -> bool:
+        return next(self.root.glob("Area_*/*/Annotations"), None) is not None
+
+    def scenes(self, split: str) -> list[str]:
+        missing = [area for area in self.areas[split] if not (self.root / area).is_dir()]
+        if missing:
+            found = f"of the {split} split, {', '.join(missing)} are missing"
+            raise missing_data("S3DIS", self.root, found, _DOWNLOAD, _EXPECTED)
+        # Beside the rooms lie files such as .DS_Store and Icon.
+        rooms = [p for area in self.areas[split] for p in sorted((self.root / area).glob("*/"))]
+        bare = [str(room) for room in rooms if not (room / "Annotations").is_dir()]
+        if bare:
+            raise FileNotFoundError(
+                f"{bare[0]}: the folder Annotations is missing (of {len(bare)} rooms in all). "
+                f"Unpack the release again: {_DOWNLOAD}"
+            )
+        return [f"{room.parent.name}/{room.name}" for room in rooms]
+
+    def files(self, scene: str) -> list[Path]:
+        """The objects of a room."""
+        paths = sorted(self.label_path(scene).glob("*.txt"))
+        return [path for path in paths if not path.name.startswith(".")]
+
+    def label_path(self, scene: str) -> Path:
+        return self.root / scene / "Annotations"
+
+    def num_points(self, scene: str) -> int:
+        return sum(count_points(path) for path in self.files(scene))
+
+    def arrays(self, scene: str) -> Arrays:
+        found, repairs = self.repaired_arrays(scene)
+        for repair in repairs:
+            _log.warning("damaged line read as: %s", repair)
+        return found
+
+    def repaired_arrays(self, scene: str) -> tuple[Arrays, list[Repair]]:
+        """A room, and the lines that had to be repaired to read it."""
+        paths = self.files(scene)
+        if not paths:
+            raise FileNotFoundError(f"{self.label_path(scene)}: no objects; {_EXPECTED}")
+        classes = [self._class(path) for path in paths]
+        objects = [read_points(path) for path in paths]
+        counts = [len(points) for points, _ in objects]
+        points = np.concatenate([points for points, _ in objects])
+        xyz = points[:, :3]
+        if self.align:
+            xyz = _turned(xyz, self._angle(scene))
+        found: Arrays = {
+            "coord": xyz.astype(np.float32),
+            "color": np.round(points[:, 3:]).astype(np.uint8),
+            "segment": np.repeat(classes, counts),
+            "instance": np.repeat(np.arange(len(paths)), counts),
+        }
+        return found, [repair for _, repairs in objects for repair in repairs]
+
+    def _class(self, path: Path) -> int:
+        name = path.stem.split("_")[0]
+        if name == "stairs":
+            return self.stairs
+        if name not in S3DIS13.class_names:
+            raise ValueError(
+                f"{path}: {name!r} is none of the classes {', '.join(S3DIS13.class_names)} (nor "
+                "stairs). Objects are named <class>_<number>.txt."
+            )
+        return S3DIS13.class_names.index(name)
+
+    def _angle(self, scene: str) -> float:
+        area, _, room = scene.partition("/")
+        path = self.root / area / f"{area}_alignmentAngle.txt"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: the angles are missing. The aligned release has none, and needs no "
+                "align=true."
+            )
+        angles = read_alignment_angles(path)
+        if room not in angles:
+            raise ValueError(f"{path}: no angle of {room}")
+        return angles[room]
+
+
+def _turned(xyz: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Points turned about the middle of their bounding box by the reverse of an alignment angle."""
+    center = (xyz.min(axis=0) + xyz.max(axis=0)) / 2
+    rotation = rotation_matrix("z", (2 - degrees / 180) * pi)
+    turned: NDArray[np.float64] = (xyz - center) @ rotation.T + center
+    return turned
