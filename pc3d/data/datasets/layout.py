@@ -16,8 +16,8 @@ from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.io.arrays import read_array
 
 Arrays = dict[str, NDArray[Any]]
-"""A scene as named arrays: `coord` [P, 3] metres, and of `color` [P, 3] 0..255, `normal` [P, 3],
-`intensity` [P], `segment...` [P] classes with `IGNORE_INDEX`, `instance` [P] with -1, what there is."""
+"""A scene as named arrays: `coord` [P, 3] metres, and where present `color` [P, 3] 0..255, `normal`
+[P, 3], `intensity` [P], `segment...` [P] classes or `IGNORE_INDEX`, `instance` [P] or -1."""
 
 COLUMNS: Mapping[str, int | None] = {"coord": 3, "color": 3, "normal": 3, "intensity": None}
 """Width of the arrays that are not [P] integers."""
