@@ -77,13 +77,14 @@ class ProcessedLayout:
     names_hold_group: bool = False
 
     def is_there(self) -> bool:
-        return next(self.root.glob("*/*/coord.npy"), None) is not None
+        return next(self.root.glob("*/[!.]*/coord.npy"), None) is not None
 
     def scenes(self, split: str) -> list[str]:
         return [
             f"{group}/{path.parent.name}" if self.names_hold_group else path.parent.name
             for group in self.groups[split]
-            for path in sorted((self.root / group).glob("*/coord.npy"))
+            # Not the hidden folders that a preparation writes before it renames them.
+            for path in sorted((self.root / group).glob("[!.]*/coord.npy"))
         ]
 
     def folder(self, scene: str) -> Path:

@@ -84,7 +84,7 @@ class SemanticKITTI(LayoutReader):
         root, spec = Path(root), LABEL_MAPS[label_map]
         chosen: dict[str, Sequence[str]] = {**OFFICIAL_SEQUENCES, **given}
         processed = ProcessedLayout(root / "sequences", chosen, names_hold_group=True)
-        super().__init__(root, spec, (processed, _Released(root, chosen, spec)))
+        super().__init__(root, spec, (processed, ReleasedSemanticKITTI(root, chosen, spec)))
 
     def scenes(self, split: str) -> list[str]:
         check_split(split)
@@ -96,8 +96,14 @@ class SemanticKITTI(LayoutReader):
 
 
 @dataclass(frozen=True)
-class _Released:
-    """The files as they are downloaded."""
+class ReleasedSemanticKITTI:
+    """The files as they are downloaded.
+
+    Attributes:
+        root: holds `sequences/`.
+        sequences: of every split.
+        spec: whose map of labels holds.
+    """
 
     root: Path
     sequences: Mapping[str, Sequence[str]]

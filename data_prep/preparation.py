@@ -1,0 +1,337 @@
+"""From released files to folders of arrays: parallel, resumable, whole scenes or none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from data_prep.arguments import count, parse_arguments
+from pc3d.cli.errors import USER_ERRORS, message
+from pc3d.data.datasets.base import check_split
+from pc3d.data.datasets.layout import Arrays, Layout
+from pc3d.data.datasets.reader import LayoutReader
+from pc3d.utils.files import file_hash, write_json, write_text
+
+FORMAT = 1
+"""Of the arrays. Count it up with every change that changes them; older scenes are made again."""
+MANIFEST = "manifest.json"
+RECORD = "scene.json"
+REMARKS = "remarks.log"
+_PARTIAL = ".partial"
+_MAX_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is prepared, and into what.
+
+    Attributes:
+        reader: of the data set, which knows its name and what its files look like.
+        layout: reads the released files.
+        folders: from the folder of a prepared scene, relative to `out`, to the scene.
+        settings: what else the arrays depend on; a change makes all scenes anew.
+    """
+
+    reader: type[LayoutReader]
+    layout: Layout
+    folders: Mapping[str, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def split_folders(pattern: str, layout: Layout, splits: str) -> dict[str, str]:
+    """The folders of the scenes of some splits.
+
+    Args:
+        pattern: of a folder, with `{split}` and `{scene}`.
+        layout: of the released files.
+        splits: names with commas between them.
+    """
+    names = splits.split(",")
+    for name in names:
+        check_split(name)
+    return {
+        pattern.format(split=split, scene=scene): scene
+        for split in names
+        for scene in layout.scenes(split)
+    }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        num_made: scenes that this run wrote.
+        num_kept: scenes that an earlier run had finished.
+        failures: from a scene to the reason why it could not be prepared.
+    """
+
+    num_made: int
+    num_kept: int
+    failures: Mapping[str, str]
+
+
+def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
+    """Write every scene as a folder of `.npy` arrays, and a manifest of all.
+
+    A scene's folder appears when it is whole, with `scene.json`: number of points, sources with
+    size and time, arrays with type, shape and SHA-256, labels, and what the reader remarked. A
+    second run keeps scenes whose record fits sources, settings and format. `manifest.json` holds
+    all records, `remarks.log` all remarks; a damaged scene is reported and the others go on.
+
+    Args:
+        preparation: what to do.
+        out: folder of the prepared data set.
+        num_workers: processes; 0 works in this one.
+
+    Raises:
+        FileNotFoundError: there are no scenes.
+        ValueError: `out` lies within the released files, or they within it.
+    """
+    if not preparation.folders:
+        reader, root = preparation.reader, preparation.layout.root
+        raise FileNotFoundError(
+            f"{root}: no scenes of {reader.title} are there. Expected:\n{reader.expected}\n"
+            f"Download: {reader.download}"
+        )
+    out = out.absolute()
+    raw = preparation.layout.root.absolute()
+    if out == raw or out in raw.parents or raw in out.parents:
+        raise ValueError(f"out={out} and raw={raw} must not contain each other")
+    for parent in {(out / folder).parent for folder in preparation.folders}:
+        for stale in parent.glob(f".*{_PARTIAL}"):  # of a run that was killed
+            shutil.rmtree(stale)
+    kept, todo = {}, {}
+    for folder, scene in preparation.folders.items():
+        record = _record(out / folder)
+        wanted = {"format": FORMAT, "settings": dict(preparation.settings)}
+        wanted["sources"] = _sources(preparation.layout, scene)
+        if record is not None and wanted.items() <= record.items():
+            kept[folder] = record
+        else:
+            todo[folder] = (scene, wanted)
+    made: dict[str, Any] = {}
+    failures: dict[str, str] = {}
+    for folder, outcome in _run(preparation.layout, out, todo, num_workers):
+        if isinstance(outcome, str):
+            failures[todo[folder][0]] = outcome
+        else:
+            made[folder] = outcome
+    _write_manifest(preparation, out, {**kept, **made})
+    return Result(len(made), len(kept), failures)
+
+
+def _sources(layout: Layout, scene: str) -> list[list[Any]]:
+    """Name, bytes and modification time of the files that exist."""
+    states = [(path, path.stat()) for path in layout.files(scene) if path.exists()]
+    return [[path.name, state.st_size, state.st_mtime_ns] for path, state in states]
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """The record of a prepared scene; None if there is none, or no readable one."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return None
+    arrays = record.get("arrays", {})
+    for name, facts in arrays.items():
+        path = folder / f"{name}.npy"
+        if not path.is_file() or path.stat().st_size != facts["bytes"]:
+            return None
+    return record
+
+
+_Todo = Mapping[str, tuple[str, dict[str, Any]]]
+
+
+def _run(
+    layout: Layout, out: Path, todo: _Todo, num_workers: int
+) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """(folder, its record or the reason why there is none) of every scene, as they finish."""
+    console = Console(stderr=True)
+
+    def shown(results: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        return iter(track(results, "preparing", total=len(todo), console=console, transient=True))
+
+    if num_workers == 0:
+        yield from shown((f, _prepare(layout, out / f, *job)) for f, job in todo.items())
+        return
+    # Spawned, not forked: a forked child would inherit the locks of the progress bar's thread.
+    pool = ProcessPoolExecutor(
+        num_workers, mp_context=get_context("spawn"), initializer=_start, initargs=(layout,)
+    )
+    try:
+        futures: dict[Future[Any], str] = {
+            pool.submit(_prepare_there, out / folder, *job): folder for folder, job in todo.items()
+        }
+        yield from shown((futures[done], done.result()) for done in as_completed(futures))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_LAYOUT: list[Layout] = []
+"""Of a worker process: sent once, since the tables of some data sets are large."""
+
+
+def _start(layout: Layout) -> None:
+    _LAYOUT.append(layout)
+
+
+def _prepare_there(folder: Path, scene: str, wanted: dict[str, Any]) -> dict[str, Any] | str:
+    return _prepare(_LAYOUT[0], folder, scene, wanted)
+
+
+def _prepare(
+    layout: Layout, folder: Path, scene: str, wanted: dict[str, Any]
+) -> dict[str, Any] | str:
+    """Write one scene; returns its record, or why the source cannot be read."""
+    remarks = _Remarks()
+    logger = logging.getLogger("pc3d")
+    logger.addHandler(remarks)
+    try:
+        arrays = layout.arrays(scene)
+    except (ValueError, OSError) as error:
+        return str(error)
+    finally:
+        logger.removeHandler(remarks)
+    record = {
+        **wanted,
+        "scene": scene,
+        "num_points": len(arrays["coord"]),
+        "remarks": remarks.texts,
+    }
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{_PARTIAL}")
+    partial.mkdir(parents=True)
+    try:
+        record["arrays"] = {name: _write(partial, name, array) for name, array in arrays.items()}
+        record["labels"] = _histograms(arrays)
+        write_json(partial / RECORD, record)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error  # writes name no file
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return record
+
+
+class _Remarks(logging.Handler):
+    """Keeps the warnings of a reader."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _write(folder: Path, name: str, array: NDArray[Any]) -> dict[str, Any]:
+    path = folder / f"{name}.npy"
+    np.save(path, _compact(name, array))
+    stored = np.load(path, mmap_mode="r")
+    return {
+        "dtype": str(stored.dtype),
+        "shape": list(stored.shape),
+        "bytes": path.stat().st_size,
+        "sha256": file_hash(path),
+    }
+
+
+def _compact(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """In the smallest type that holds it: labels in two bytes, or four for many instances."""
+    if name.startswith("segment") or name == "instance":
+        return array.astype(np.int16 if array.max(initial=0) < 2**15 else np.int32)
+    return np.ascontiguousarray(array)
+
+
+def _histograms(arrays: Arrays) -> dict[str, dict[str, int]]:
+    """Points of every class, for each array of labels."""
+    found = {}
+    for name, array in arrays.items():
+        if name.startswith("segment"):
+            classes, counts = np.unique(array, return_counts=True)
+            found[name] = dict(zip(map(str, classes.tolist()), counts.tolist(), strict=True))
+    return found
+
+
+def _write_manifest(preparation: Preparation, out: Path, records: Mapping[str, Any]) -> None:
+    scenes = {folder: records[folder] for folder in sorted(records)}
+    manifest = {
+        "dataset": preparation.reader.title,
+        "format": FORMAT,
+        "settings": dict(preparation.settings),
+        "raw": str(preparation.layout.root.absolute()),
+        "versions": {name: version(name) for name in ("pc3d", "numpy")},
+        "num_points": sum(record["num_points"] for record in scenes.values()),
+        "scenes": scenes,
+    }
+    write_json(out / MANIFEST, manifest)
+    remarks = [remark for record in scenes.values() for remark in record["remarks"]]
+    write_text(out / REMARKS, "".join(f"{remark}\n" for remark in remarks))
+
+
+def run_program(
+    name: str,
+    options: Mapping[str, str | None],
+    build: Callable[[dict[str, str]], Preparation],
+    arguments: Sequence[str],
+) -> int:
+    """A preparation program: parse, prepare, report; returns the exit status.
+
+    Args:
+        name: of the module, for messages.
+        options: its own options with their defaults, beside `raw`, `out` and `num_workers`.
+        build: from the values of all options to what is prepared.
+        arguments: the command line.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    logging.getLogger("pc3d").propagate = False  # remarks go into the log file
+    common = {"raw": None, "out": None, "num_workers": str(os.cpu_count() or 1)}
+    try:
+        values = parse_arguments(arguments, {**common, **options})
+        num_workers = count("num_workers", values["num_workers"])
+        out = Path(values["out"]).expanduser()
+        result = prepare(build(values), out, num_workers)
+    except (*USER_ERRORS, OSError) as error:
+        console.print(f"{name}: {message(error)}", style="red", markup=False)
+        return 2
+    console.print(
+        f"{out}: {result.num_made} scenes prepared, {result.num_kept} were there; "
+        f"see {MANIFEST} and {REMARKS}",
+        markup=False,
+    )
+    for scene, reason in list(result.failures.items())[:_MAX_SHOWN]:
+        console.print(f"{scene} failed: {reason}", style="red", markup=False)
+    if result.failures:
+        console.print(
+            f"{len(result.failures)} scenes failed. Mend the files and run the same command again: "
+            "only these are left to do.",
+            style="red",
+        )
+    return 1 if result.failures else 0
+
+
+def main(
+    name: str,
+    options: Mapping[str, str | None],
+    build: Callable[[dict[str, str]], Preparation],
+) -> None:
+    """`run_program` with the command line of this process."""
+    sys.exit(run_program(name, options, build, sys.argv[1:]))

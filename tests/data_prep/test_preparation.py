@@ -1,0 +1,217 @@
+"""Preparation: the same scene comes out of both layouts; runs that stop go on; nothing is half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep import preparation, s3dis, semantickitti
+from data_prep.arguments import parse_arguments
+from data_prep.preparation import run_program
+from pc3d.data.datasets import S3DIS, SemanticKITTI
+from pc3d.utils.files import file_hash
+
+FIELDS = ("xyz", "color", "intensity", "segment", "instance", "origin", "row")
+
+
+@pytest.fixture
+def kitti(tmp_path) -> Path:
+    """Three scans of two sequences, the last without labels."""
+    rng = np.random.default_rng(0)
+    for folder, frame in (("00", "000000"), ("00", "000001"), ("11", "000005")):
+        points = rng.random((40, 4), dtype=np.float32) * 9
+        path = tmp_path / "raw" / "sequences" / folder / "velodyne" / f"{frame}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        points.tofile(path)
+        if folder == "00":
+            labels = np.resize(np.array([10, 252 + (3 << 16), 0, 81], dtype=np.uint32), 40)
+            path = path.parents[1] / "labels" / f"{frame}.label"
+            path.parent.mkdir(exist_ok=True)
+            labels.tofile(path)
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def rooms(tmp_path) -> Path:
+    """One room of S3DIS with a control byte in its second line, in each of two areas."""
+    for area, room in (("Area_1", "office_1"), ("Area_5", "hallway_2")):
+        folder = tmp_path / "raw" / area / room / "Annotations"
+        folder.mkdir(parents=True)
+        lines = b"1.0 2.0 3.0 10 20 30\n1.5 2.5 103.0\x100000 255 0 7\n"
+        (folder / "wall_1.txt").write_bytes(lines)
+        (folder / "chair_12.txt").write_bytes(b"-1.0 2.0 0.5 1 2 3\r\n")
+        (folder.parent / f"{room}.txt").write_bytes(lines)
+        (folder.parents[1] / ".DS_Store").touch()
+    return tmp_path / "raw"
+
+
+def run(module, raw, out, *options) -> int:
+    name = module.__name__
+    arguments = [f"raw={raw}", f"out={out}", "num_workers=0", *options]
+    return run_program(name, module.OPTIONS, module.build, arguments)
+
+
+def same(one, other):
+    for field in FIELDS:
+        a, b = getattr(one, field), getattr(other, field)
+        assert (a is None) == (b is None), field
+        if a is not None:
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype, field
+
+
+def test_a_prepared_scan_is_the_released_one(kitti, tmp_path):
+    out = tmp_path / "out"
+    assert run(semantickitti, kitti, out) == 0
+    parts = {"train": ["00"], "val": ["00"], "test": [11]}
+    raw, prepared = SemanticKITTI(kitti, parts), SemanticKITTI(out, parts)
+    for split in parts:
+        assert prepared.scenes(split) == raw.scenes(split)
+        for scene in raw.scenes(split):
+            same(prepared.read(scene, split), raw.read(scene, split))
+            assert prepared.layout.num_points(scene) == raw.layout.num_points(scene) == 40
+
+
+def test_repairs_are_logged_and_read_back(rooms, tmp_path):
+    out = tmp_path / "out"
+    assert run(s3dis, rooms, out, "areas=1,5") == 0
+    remarks = (out / "remarks.log").read_text().splitlines()
+    assert len(remarks) == 2
+    expected = rf"{rooms}/Area_1/office_1/Annotations/wall_1.txt:2: 1.5 2.5 103.0\x100000 255 0 7"
+    assert remarks[0].endswith(f"{expected} -> 1.5 2.5 103.00000 255 0 7")
+    sample = S3DIS(out).read("Area_5/hallway_2", "val")
+    assert sample.xyz[:, 2].tolist() == [0.5, 3.0, 103.0]
+    assert sample.color[2].tolist() == [255.0, 0.0, 7.0]
+    assert sample.segment.tolist() == [8, 2, 2]
+    same(sample, S3DIS(rooms).read("Area_5/hallway_2", "val"))
+
+
+def test_manifest_names_sizes_checksums_and_versions(kitti, tmp_path):
+    out = tmp_path / "out"
+    run(semantickitti, kitti, out)
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    assert manifest["dataset"] == "SemanticKITTI"
+    assert manifest["num_points"] == 120
+    assert manifest["versions"]["numpy"] == np.__version__
+    scene = manifest["scenes"]["sequences/00/000001"]
+    array = scene["arrays"]["segment"]
+    path = out / "sequences/00/000001/segment.npy"
+    assert array["sha256"] == file_hash(path)
+    assert array["bytes"] == path.stat().st_size
+    assert (array["dtype"], array["shape"]) == ("int16", [40])
+    assert scene["labels"] == {"segment": {"-1": 10, "0": 20, "18": 10}}
+    assert scene["sources"][0][:2] == ["000001.bin", 640]
+    assert "labels" not in manifest["scenes"]["sequences/11/000005"]["arrays"]
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[str]:
+    """The scenes that are written, as they are written."""
+    written = []
+    prepare = preparation._prepare
+
+    def counting(layout, folder, scene, wanted):
+        written.append(scene)
+        return prepare(layout, folder, scene, wanted)
+
+    monkeypatch.setattr(preparation, "_prepare", counting)
+    return written
+
+
+def test_a_second_run_does_what_is_left(kitti, tmp_path, counted):
+    out = tmp_path / "out"
+    run(semantickitti, kitti, out)
+    assert len(counted) == 3
+    run(semantickitti, kitti, out)
+    assert len(counted) == 3
+    # Gone, cut off, its source touched: each is made again, and nothing else.
+    shutil.rmtree(out / "sequences/00/000000")
+    with (out / "sequences/00/000001/coord.npy").open("r+b") as file:
+        file.truncate(200)
+    counted.clear()
+    run(semantickitti, kitti, out)
+    assert counted == ["00/000000", "00/000001"]
+    label = kitti / "sequences/00/labels/000000.label"
+    label.write_bytes(label.read_bytes())
+    counted.clear()
+    run(semantickitti, kitti, out)
+    assert counted == ["00/000000"]
+    counted.clear()
+    run(semantickitti, kitti, out, "label_map=spvnas")
+    assert len(counted) == 3
+
+
+def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preparation, "write_json", full)
+    assert run(semantickitti, kitti, out) == 2
+    assert "No space left on device: '" in (shown := capsys.readouterr().err)
+    assert f"{out}/sequences/00/000000'" in shown
+    assert not [p for p in out.rglob("*") if p.is_file()]
+    monkeypatch.undo()
+    stale = out / "sequences" / "00" / ".000000.77.partial"
+    stale.mkdir(parents=True)
+    np.save(stale / "coord.npy", np.zeros((1, 3)))
+    assert SemanticKITTI(out, {"train": ["00"]}).layout.scenes("train") == []
+    assert run(semantickitti, kitti, out) == 0
+    assert not stale.exists()
+
+
+def test_a_damaged_scene_is_named_and_the_others_go_on(kitti, tmp_path, capsys):
+    out = tmp_path / "out"
+    (kitti / "sequences/00/labels/000000.label").write_bytes(b"123")
+    assert run(semantickitti, kitti, out) == 1
+    assert sorted(p.name for p in out.glob("sequences/*/*")) == ["000001", "000005"]
+    shown = capsys.readouterr().err
+    assert "00/000000 failed" in shown
+    assert "000000.label: 0 labels (3 bytes)" in shown
+    assert "1 scenes failed" in shown
+
+
+@pytest.mark.parametrize("out", ["raw", "raw/below", "."])
+def test_out_and_raw_must_not_contain_each_other(kitti, tmp_path, out, capsys):
+    assert run(semantickitti, kitti, tmp_path / out) == 2
+    assert "must not contain each other" in capsys.readouterr().err
+
+
+def test_no_scenes_say_what_is_expected(tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    assert run(semantickitti, tmp_path / "raw", tmp_path / "out") == 2
+    assert "no scenes of SemanticKITTI" in capsys.readouterr().err
+    assert run(s3dis, tmp_path / "raw", tmp_path / "out") == 2
+    assert "Area_1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["raw=a", "out=b", "colour=1"], "unknown argument 'colour=1'; expected key=value"),
+        (["raw=a", "out"], "unknown argument 'out'"),
+        (["raw=a"], r"out=\.\.\. must be given"),
+        (["raw=", "out=b"], r"raw=\.\.\. must be given"),
+    ],
+)
+def test_command_lines_that_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        parse_arguments(arguments, {"raw": None, "out": None, "align": "false"})
+
+
+def test_values_may_hold_equals_signs():
+    values = parse_arguments(["raw=a=b", "out=c"], {"raw": None, "out": None, "align": "false"})
+    assert values == {"raw": "a=b", "out": "c", "align": "false"}
+
+
+def test_processes_make_the_same(kitti, tmp_path):
+    run(semantickitti, kitti, tmp_path / "one")
+    name, arguments = "x", [f"raw={kitti}", f"out={tmp_path / 'two'}", "num_workers=2"]
+    assert run_program(name, semantickitti.OPTIONS, semantickitti.build, arguments) == 0
+    one, two = (json.loads((tmp_path / n / "manifest.json").read_bytes()) for n in ("one", "two"))
+    assert one == two
