@@ -13,6 +13,7 @@ from data_prep import preparation, s3dis, semantickitti
 from data_prep.arguments import parse_arguments
 from data_prep.preparation import run_program
 from pc3d.data.datasets import S3DIS, SemanticKITTI
+from pc3d.data.datasets.layout import ProcessedLayout
 from pc3d.utils.files import file_hash
 
 FIELDS = ("xyz", "color", "intensity", "segment", "instance", "origin", "row")
@@ -160,7 +161,9 @@ def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, ca
     stale = out / "sequences" / "00" / ".000000.77.partial"
     stale.mkdir(parents=True)
     np.save(stale / "coord.npy", np.zeros((1, 3)))
-    assert SemanticKITTI(out, {"train": ["00"]}).layout.scenes("train") == []
+    layout = ProcessedLayout(out / "sequences", {"train": ["00"]}, names_hold_group=True)
+    assert not layout.is_there()
+    assert layout.scenes("train") == []
     assert run(semantickitti, kitti, out) == 0
     assert not stale.exists()
 
