@@ -1,0 +1,196 @@
+"""Is a data set whole and sane? `python -m data_prep.verify PATH`.
+
+Recognizes what lies there, counts the scenes of every split, reads some of them (`scenes=20` of
+each split, or `scenes=all`), and lists what is missing or wrong: units, ranges, copies, scenes that
+two splits share, labels outside the map, files that differ from their checksums. Ends with status 1
+if anything is. Options: `num_workers=<cores>`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from data_prep.arguments import count, parse_arguments
+from data_prep.checks import SceneFacts, check_scene, check_splits
+from data_prep.preparation import MANIFEST
+from pc3d.cli.errors import USER_ERRORS, message
+from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
+from pc3d.data.datasets.base import SPLITS
+from pc3d.data.datasets.reader import LayoutReader
+from pc3d.utils.files import file_hash
+
+OFFICIAL: Mapping[str, Mapping[str, int]] = {
+    "ScanNet": {"train": 1201, "val": 312, "test": 100},
+    "S3DIS": {"train": 204, "val": 68, "test": 68},
+    "SemanticKITTI": {"train": 19130, "val": 4071, "test": 20351},
+    "nuScenes-lidarseg": {"train": 28130, "val": 6019, "test": 6008},
+}
+"""Scenes of the whole data sets; S3DIS with area 5 left out."""
+_MAX_SHOWN = 20
+
+
+def recognize(root: Path) -> LayoutReader:
+    """The reader of what lies at a folder.
+
+    Raises:
+        FileNotFoundError: nothing that is known; the message lists what is.
+    """
+    manifest = root / MANIFEST
+    title = ""
+    if manifest.is_file():
+        title = json.loads(manifest.read_bytes()).get("dataset", "")
+    signs: tuple[tuple[type[LayoutReader], Sequence[str]], ...] = (
+        (SemanticKITTI, ("sequences/*/velodyne", "sequences/*/*/coord.npy")),
+        (S3DIS, ("Area_*/*/Annotations", "Area_*/*/coord.npy")),
+        (NuScenes, ("v1.0-*/sample_data.json", "train/*/intensity.npy", "val/*/intensity.npy")),
+        (ScanNet, ("scans/scene*", "scans_test/scene*", "train/*/coord.npy", "val/*/coord.npy")),
+    )
+    for reader, patterns in signs:
+        seen = any(next(root.glob(pattern), None) is not None for pattern in patterns)
+        if reader.title == title or (seen and not title):
+            build: Callable[[Path], LayoutReader] = reader
+            return build(root)
+    expected = "\n".join(f"{reader.title}:\n{reader.expected}" for reader, _ in signs)
+    raise FileNotFoundError(f"{root}: no data set that is known. Expected one of\n{expected}")
+
+
+def verify(reader: LayoutReader, num_scenes: int | None, num_workers: int) -> list[str]:
+    """Check a data set and print what it looks like.
+
+    Args:
+        reader: of the data set.
+        num_scenes: scenes of every split that are read, evenly spread; None for all.
+        num_workers: processes; 0 works in this one.
+
+    Returns:
+        What is wrong, a sentence each.
+    """
+    problems: list[str] = []
+    scenes: dict[str, list[str]] = {}
+    for split in SPLITS:
+        try:
+            scenes[split] = reader.scenes(split)
+        except (ValueError, OSError) as error:
+            problems.append(str(error).partition("\nDownload")[0])
+            scenes[split] = []
+    jobs = [(s, split) for split, names in scenes.items() for s in _spread(names, num_scenes)]
+    facts = _read_all(reader, jobs, num_workers)
+    problems += [problem for fact in facts for problem in fact.problems]
+    places = {s: s.partition("_")[0] for names in scenes.values() for s in names}
+    problems += check_splits(scenes, facts, places if isinstance(reader, ScanNet) else {})
+    problems += check_manifest(reader.root, [scene for scene, _ in jobs])
+    console = Console(soft_wrap=True)
+    console.print(f"{reader.title} at {reader.root}: {type(reader.layout).__name__}", markup=False)
+    console.print(_split_table(reader.title, scenes, facts))
+    console.print(_label_table(reader, facts))
+    return problems
+
+
+def _spread(names: Sequence[str], number: int | None) -> Sequence[str]:
+    step = 1 if number is None else max(1, -(-len(names) // max(1, number)))
+    return names[::step]
+
+
+def _read_all(
+    reader: LayoutReader, jobs: Sequence[tuple[str, str]], num_workers: int
+) -> list[SceneFacts]:
+    check = partial(_check, reader)
+    shown = partial(
+        track,
+        description="reading",
+        total=len(jobs),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    if num_workers == 0:
+        return list(shown(map(check, jobs)))
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        return list(shown(pool.map(check, jobs, chunksize=8)))
+
+
+def _check(reader: LayoutReader, job: tuple[str, str]) -> SceneFacts:
+    return check_scene(reader, *job)
+
+
+def check_manifest(root: Path, scenes: Sequence[str]) -> list[str]:
+    """Compare prepared scenes with the checksums of their manifest, if there is one."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return []
+    problems = []
+    for folder, record in json.loads(path.read_bytes())["scenes"].items():
+        if not (root / folder).is_dir():
+            problems.append(f"{root / folder}: in {MANIFEST}, but not there. Prepare again")
+        elif record["scene"] in scenes:
+            for name, facts in record["arrays"].items():
+                file = root / folder / f"{name}.npy"
+                if not file.is_file() or file_hash(file) != facts["sha256"]:
+                    problems.append(f"{file}: missing, or not what {MANIFEST} says. Prepare again")
+    return problems
+
+
+def _split_table(
+    title: str, scenes: Mapping[str, Sequence[str]], facts: Sequence[SceneFacts]
+) -> Table:
+    table = Table()
+    for column in ("split", "scenes", "of the whole", "read", "points"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, names in scenes.items():
+        read = [fact for fact in facts if fact.split == split]
+        points = sum(fact.num_points for fact in read)
+        whole = OFFICIAL[title][split]
+        table.add_row(split, f"{len(names):,}", f"{whole:,}", f"{len(read):,}", f"{points:,}")
+    return table
+
+
+def _label_table(reader: LayoutReader, facts: Sequence[SceneFacts]) -> Table:
+    """Share of every class among the labelled points that were read, by split."""
+    table = Table("class")
+    columns = {}
+    for split in SPLITS:
+        counts = [f.labels for f in facts if f.split == split and f.labels is not None]
+        if counts:
+            columns[split] = np.sum(counts, axis=0)
+            table.add_column(f"{split} %", justify="right")
+    for index, name in enumerate(reader.spec.class_names):
+        shares = [counts[index] / max(1, counts.sum()) for counts in columns.values()]
+        table.add_row(name, *(f"{100 * share:.2f}" if share else "none" for share in shares))
+    return table
+
+
+def run_program(arguments: Sequence[str]) -> int:
+    """Run from a command line; returns the exit status."""
+    console = Console(stderr=True, soft_wrap=True)
+    path, *rest = [a if "=" in a else f"root={a}" for a in arguments] or [""]
+    options = {"root": None, "scenes": "20", "num_workers": str(os.cpu_count() or 1)}
+    try:
+        values = parse_arguments([path, *rest] if path else [], options)
+        number = None if values["scenes"] == "all" else count("scenes", values["scenes"])
+        reader = recognize(Path(values["root"]).expanduser())
+        problems = verify(reader, number, count("num_workers", values["num_workers"]))
+    except (*USER_ERRORS, OSError) as error:
+        console.print(f"data_prep.verify: {message(error)}", style="red", markup=False)
+        return 2
+    for problem in problems[:_MAX_SHOWN]:
+        console.print(problem, style="red", markup=False)
+    hidden = len(problems) - _MAX_SHOWN
+    if hidden > 0:
+        console.print(f"... and {hidden} more", style="red")
+    console.print(f"{len(problems)} problems" if problems else "no problems found")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(sys.argv[1:]))
