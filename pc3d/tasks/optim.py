@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -59,6 +59,31 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0) -> LRS
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
     return LambdaLR(optimizer, factor)
+
+
+def multi_step(
+    optimizer: Optimizer,
+    total_steps: int,
+    milestones: Sequence[float] = (2 / 3, 8 / 9),
+    gamma: float = 0.1,
+) -> LRScheduler:
+    """Multiply the learning rate by `gamma` at each milestone.
+
+    Args:
+        optimizer: its learning rate is the first.
+        total_steps: optimizer steps of the whole training.
+        milestones: as parts of the training, within 0..1.
+        gamma: factor.
+
+    Raises:
+        ValueError: a milestone outside 0..1.
+    """
+    if not all(0 <= milestone <= 1 for milestone in milestones):
+        raise ValueError(
+            f"multi_step: milestones are parts of the training, 0..1; got {list(milestones)}"
+        )
+    steps = [round(milestone * total_steps) for milestone in milestones]
+    return LambdaLR(optimizer, lambda step: gamma ** sum(step >= s for s in steps))
 
 
 def one_cycle(

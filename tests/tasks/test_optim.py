@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from pc3d.models import MinkUNet
 from pc3d.nn import BatchNorm
-from pc3d.tasks.optim import constant, cosine, one_cycle, parameter_groups, poly
+from pc3d.tasks.optim import constant, cosine, multi_step, one_cycle, parameter_groups, poly
 
 LR = 0.4
 
@@ -57,6 +57,14 @@ def rates(scheduler: Callable[..., object], total_steps: int, **options: float) 
 
 def test_constant():
     assert rates(constant, 5) == [LR] * 6
+
+
+def test_multi_step_drops_at_parts_of_the_training():
+    expected = [LR] * 24 + [LR / 10] * 8 + [LR / 100] * 5
+    assert rates(multi_step, 36) == pytest.approx(expected)
+    assert rates(multi_step, 4, milestones=[0.5], gamma=0.5) == [LR] * 2 + [LR / 2] * 3
+    with pytest.raises(ValueError, match=r"parts of the training.*\[24, 32\]"):
+        rates(multi_step, 36, milestones=[24, 32])
 
 
 @pytest.mark.parametrize("power", [0.9, 2.0])
