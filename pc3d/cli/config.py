@@ -25,6 +25,24 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def register_resolvers() -> None:
+    """Make `${recipes_of:<dataset>}` known, which `conf/config.yaml` chooses recipes by."""
+    OmegaConf.register_new_resolver("recipes_of", recipes_of, replace=True)
+
+
+def recipes_of(dataset: str) -> str:
+    """The data set whose recipes a data set uses.
+
+    Its own, if it has any, else those of the one that it is laid over: the first of the `defaults`
+    in `conf/dataset/<dataset>.yaml`.
+    """
+    if any((conf_dir() / "recipe").glob(f"{dataset}_*.yaml")):
+        return dataset
+    path = conf_dir() / "dataset" / f"{dataset}.yaml"
+    bases = OmegaConf.load(path).get("defaults", []) if path.is_file() else []
+    return recipes_of(bases[0]) if bases else dataset
+
+
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose `conf/<name>.yaml` with overrides, and check what Hydra cannot.
 
@@ -32,6 +50,7 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         ValueError: a dataset and model without a recipe, or another optimizer without its lr.
         hydra.errors.HydraException: an unknown key or group, named in the message.
     """
+    register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             config = compose(name, list(overrides), return_hydra_config=True)

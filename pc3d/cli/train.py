@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from pc3d.cli.arguments import find, merge, quote_paths
 from pc3d.cli.build import build_data, build_task, build_trainer
-from pc3d.cli.config import choices_line, compose_config, conf_dir, layered
+from pc3d.cli.config import choices_line, compose_config, conf_dir, layered, register_resolvers
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
@@ -94,6 +94,7 @@ def main() -> None:
     def job(composed: DictConfig) -> float:
         return _job(continued or composed)
 
+    register_resolvers()
     sys.argv[1:] = arguments  # Lightning starts further processes with these
     hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from pc3d.cli.build import build_data
-from pc3d.cli.config import compose_config, conf_dir, layered, resolved
+from pc3d.cli.config import compose_config, conf_dir, layered, recipes_of, resolved
 from pc3d.cli.errors import message
 
 PIN = ("paths.run_dir=run", "paths.data_dir=data")
@@ -125,6 +125,17 @@ def test_published_recipes(row):
 def test_a_pair_without_recipe_names_the_fallback_and_the_file():
     with pytest.raises(ValueError, match=r"recipe=default.*conf/recipe/scannet_nothing\.yaml"):
         compose("recipe=scannet_nothing")
+
+
+def test_a_dataset_without_recipes_uses_those_of_its_base():
+    bases = {
+        name: recipes_of(name) for name in ("scannet", "synthetic", "synthetic_streets", "none")
+    }
+    assert bases == {**{name: name for name in bases}, "synthetic_streets": "semantickitti"}
+    streets = compose("dataset=synthetic_streets", "model=minkunet_cr0p5")
+    assert streets.optimizer == compose("dataset=semantickitti", "model=minkunet_cr0p5").optimizer
+    assert streets.optimizer.lr == 0.24
+    assert compose("dataset=synthetic_streets", "recipe=default").optimizer.lr == 2e-3
 
 
 def test_the_fallback_serves_every_pair():
