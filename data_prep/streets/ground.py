@@ -23,9 +23,7 @@ _KERB = 0.12  # metres
 _YARD = 14.0  # metres from the sidewalk, after which the ground is level again
 _NUM_STEPS = 10
 _NUM_HALVINGS = 7
-# A block's choices are drawn from its number, not from its neighbours', and looked up in this
-# cycle of blocks: streets are longer than anything can see, so nobody meets a block twice at once.
-_CYCLE = 64
+_CYCLE = 64  # blocks after which what they have repeats, 2.5 km: farther than anything can see
 
 
 @dataclass(frozen=True, eq=False)

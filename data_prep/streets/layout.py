@@ -7,7 +7,7 @@ sensor does not depend on how long the drive is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -164,11 +164,11 @@ class _Block:
 
     rng: Generator
     ground: Ground
+    things: list[Thing] = field(default_factory=list)
 
     def build(self, number: int) -> list[Thing]:
         start = number * BLOCK
         row = int(self.ground.block(np.array([start]))[0])
-        self.things: list[Thing] = []
         for side in (0, 1):
             branches = bool(self.ground.side_street[row, side])
             free = start + (SIDE_STREET[1] + 1.0 if branches else 0.5)

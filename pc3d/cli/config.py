@@ -39,7 +39,8 @@ def recipes_of(dataset: str) -> str:
     if any((conf_dir() / "recipe").glob(f"{dataset}_*.yaml")):
         return dataset
     path = conf_dir() / "dataset" / f"{dataset}.yaml"
-    bases = OmegaConf.load(path).get("defaults", []) if path.is_file() else []
+    own = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
+    bases = own.get("defaults") if isinstance(own, dict) else None
     return recipes_of(bases[0]) if bases else dataset
 
 
