@@ -7,7 +7,7 @@ reserves an axis-aligned box.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +43,8 @@ class Item:
     free: bool = False
 
 
-def _single(build: Callable[[Generator], Furniture]) -> Build:
+def single(build: Callable[[Generator], Furniture]) -> Build:
+    """Makes a group of one object."""
     return lambda rng: [build(rng)]
 
 
@@ -62,29 +63,29 @@ def _bedside(rng: Generator) -> Group:
 ROOM_TYPES: dict[str, tuple[Item, ...]] = {
     "kitchen": (
         Item(wet_rooms.kitchen_run, 0.3),
-        Item(_single(wet_rooms.refrigerator), 0.3),
+        Item(single(wet_rooms.refrigerator), 0.3),
         Item(tables.dining_set, free=True),
     ),
     "bath": (
         Item(wet_rooms.bathtub, 0.2),
-        Item(_single(wet_rooms.toilet), 0.35),
+        Item(single(wet_rooms.toilet), 0.35),
         Item(wet_rooms.washbasin, 0.2),
         Item(fittings.trash_can),
     ),
     "bedroom": (
         Item(_bedside),
-        Item(_single(storage.cabinet), 0.2),
-        Item(_single(seating.ottoman), free=True),
+        Item(single(storage.cabinet), 0.2),
+        Item(single(seating.ottoman), free=True),
     ),
     "living": (
         Item(_sofa_set),
-        Item(_single(storage.bookshelf), 0.2),
+        Item(single(storage.bookshelf), 0.2),
         Item(storage.tv_stand, 0.2),
     ),
     "office": (
         Item(tables.desk_set, 0.1),
-        Item(_single(storage.bookshelf), 0.2),
-        Item(_single(storage.cabinet), 0.2),
+        Item(single(storage.bookshelf), 0.2),
+        Item(single(storage.cabinet), 0.2),
         Item(fittings.trash_can),
     ),
 }
@@ -205,12 +206,17 @@ def furnish(rng: Generator, index: int) -> Room:
         rng: source of all randomness.
         index: of the room in its split; decides which functions it has.
     """
-    pair = PAIRS[index % len(PAIRS)]
+    left, right = PAIRS[index % len(PAIRS)]
+    return furnish_halves(rng, (ROOM_TYPES[left], ROOM_TYPES[right]))
+
+
+def furnish_halves(rng: Generator, halves: tuple[Sequence[Item], Sequence[Item]]) -> Room:
+    """Make a room large enough for what is to stand in its left and its right half."""
     width, depth = rng.uniform(3.4, 3.9), rng.uniform(2.7, 3.2)
     height = rng.uniform(2.25, 2.4)
     while True:
         plan = _Plan(rng, np.array([width, depth, height]))
-        if _fill(plan, pair):
+        if _fill(plan, halves):
             break
         width, depth = 1.03 * width, 1.03 * depth
     inside = [bounds([item]) for item in plan.furniture]
@@ -218,10 +224,10 @@ def furnish(rng: Generator, index: int) -> Room:
     return Room(plan.size, (*plan.furniture, *shell), np.stack(inside))
 
 
-def _fill(plan: _Plan, pair: tuple[str, str]) -> bool:
+def _fill(plan: _Plan, halves: tuple[Sequence[Item], Sequence[Item]]) -> bool:
     """Place everything; False when something does not fit."""
     rng = plan.rng
-    items = [(item, zone) for zone, kind in enumerate(pair) for item in ROOM_TYPES[kind]]
+    items = [(item, zone) for zone, half in enumerate(halves) for item in half]
     if not _open(plan, fittings.door, 0.5):
         return False
     for item, zone in sorted(items, key=lambda pair: pair[0].free):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.rooms.mesh import hit_mesh, mesh_normals
 from data_prep.rooms.shapes import Kind, Shape
 
 Array = NDArray[np.float64]
@@ -28,15 +29,39 @@ def hit_distance(shape: Shape, origin: Array, directions: Array) -> Array:
     """
     to_local = np.linalg.inv(shape.axes)
     start = _apply((origin - shape.center)[:, None], to_local)
+    local = _apply(directions, to_local)
+    if shape.mesh is not None:
+        return hit_mesh(shape.mesh, start, local)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = _HIT[shape.kind](start, _apply(directions, to_local))
+        t = _HIT[shape.kind](start, local)
     return np.where(t > 1e-6, t, np.inf)
+
+
+def exit_distance(shape: Shape, origin: Array, directions: Array) -> Array:
+    """Distance along each ray to where it leaves a box or an ellipsoid.
+
+    Args:
+        shape: of `Kind.BOX` or `Kind.SPHERE`.
+        origin: [3] common start of the rays, metres.
+        directions: [3, n] unit vectors.
+
+    Returns:
+        [n] metres; without meaning for rays that `hit_distance` says miss the shape.
+    """
+    to_local = np.linalg.inv(shape.axes)
+    start = _apply((origin - shape.center)[:, None], to_local)
+    local = _apply(directions, to_local)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if shape.kind is Kind.SPHERE:
+            return _roots(start, local)[1]
+        return np.maximum((-1 - start) / local, (1 - start) / local).min(axis=0)
 
 
 def normals(shape: Shape, points: Array) -> Array:
     """[3, n] unit normals (of either sign) at [3, n] points on a shape's surface."""
     to_local = np.linalg.inv(shape.axes)
-    local = _NORMAL[shape.kind](_apply(points - shape.center[:, None], to_local))
+    at = _apply(points - shape.center[:, None], to_local)
+    local = _NORMAL[shape.kind](at) if shape.mesh is None else mesh_normals(shape.mesh, at)
     # The gradient of f(to_local(p)) is the transposed map of the local gradient.
     world = _apply(local, to_local.T)
     return world / np.sqrt((world**2).sum(axis=0))

@@ -48,12 +48,21 @@ class _Returns:
     view: NDArray[np.int64]
 
 
-def scan(rng: Generator, room: Room) -> Scan:
-    """Scan a room from several standpoints."""
+def scan(
+    rng: Generator, room: Room, highest: float = ELEVATION[1], turn: float | None = None
+) -> Scan:
+    """Scan a room from several standpoints.
+
+    Args:
+        rng: source of all randomness.
+        room: what is scanned.
+        highest: elevation of the uppermost ray in radians.
+        turn: radians by which the room is turned about z in the scan; any, if None.
+    """
     shapes = [shape for item in room.furniture for shape in item.shapes]
     owner = np.repeat(np.arange(len(room.furniture)), [len(i.shapes) for i in room.furniture])
     eyes = _standpoints(rng, room)
-    views = [_look(rng, shapes, eye, view) for view, eye in enumerate(eyes)]
+    views = [_look(rng, shapes, eye, view, highest) for view, eye in enumerate(eyes)]
     seen = _Returns(*(np.concatenate(parts) for parts in zip(*views, strict=True)))
     normal = _normals(shapes, seen)
     kept = _kept(rng, seen, normal)
@@ -64,7 +73,7 @@ def scan(rng: Generator, room: Room) -> Scan:
     patch = _cell_number(np.column_stack([seen.shape, np.floor(seen.point / PATCH)])[keep])
     _, first, segment = np.unique(patch, return_index=True, return_inverse=True)
     return Scan(
-        xyz=_in_world(rng, point[keep]),
+        xyz=_in_world(rng, point[keep], turn),
         color=color[keep],
         instance=owner[seen.shape[keep]].astype(np.int32),
         # Like ScanNet's, segment ids are vertex indices and not contiguous.
@@ -92,10 +101,10 @@ def _standpoints(rng: Generator, room: Room) -> NDArray[np.float64]:
 
 
 def _look(
-    rng: Generator, shapes: list[Shape], eye: NDArray[np.float64], view: int
+    rng: Generator, shapes: list[Shape], eye: NDArray[np.float64], view: int, highest: float
 ) -> tuple[NDArray, ...]:
     """One panorama: the nearest hit of every ray over all shapes."""
-    num_rows = round((ELEVATION[1] - ELEVATION[0]) / STEP)
+    num_rows = round((highest - ELEVATION[0]) / STEP)
     num_columns = round(2 * np.pi / STEP)
     grid = (num_rows, num_columns)
     elevation = ELEVATION[0] + STEP * (np.arange(num_rows)[:, None] + rng.uniform(0, 1, grid))
@@ -213,9 +222,11 @@ def _cell_number(cell: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.ravel_multi_index(tuple(shifted.T), tuple(shifted.max(axis=0) + 1))
 
 
-def _in_world(rng: Generator, point: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Turned about z by any angle and shifted to positive x and y, floor near zero."""
-    turn = rotation_about("z", rng.uniform(0, 2 * np.pi))
+def _in_world(
+    rng: Generator, point: NDArray[np.float64], angle: float | None
+) -> NDArray[np.float32]:
+    """Turned about z, by any angle if none is given, and shifted to positive x and y."""
+    turn = rotation_about("z", rng.uniform(0, 2 * np.pi) if angle is None else angle)
     x, y, z = point.T
     turned = np.column_stack([turn[0, 0] * x + turn[0, 1] * y, turn[1, 0] * x + turn[1, 1] * y, z])
     shift = np.array([*-turned[:, :2].min(axis=0), rng.uniform(-0.02, 0.08)])

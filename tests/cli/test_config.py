@@ -145,6 +145,7 @@ def test_published_recipes(row):
         ("scannet", "minkunet34c_pointcept", "scannet_minkunet34c_pointcept"),
         ("scannet", "votr_m", "scannet_votr"),
         ("synthetic", "votr_m", "synthetic"),
+        ("synthetic_streets", "votr_m", "synthetic_streets"),
         ("mine", "votr_m", "mine_votr_m"),
     ],
 )

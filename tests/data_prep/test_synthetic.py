@@ -14,6 +14,7 @@ from data_prep.rooms import categories as cat
 from data_prep.rooms import layout, scanner
 from data_prep.rooms.layout import PAIRS, ROOM_TYPES, Room, furnish
 from data_prep.rooms.materials import Material
+from data_prep.rooms.mesh import bundled
 from data_prep.rooms.raycast import hit_distance, normals
 from data_prep.rooms.scanner import scan
 from data_prep.rooms.shapes import (
@@ -223,7 +224,7 @@ def test_every_class_stands_in_any_five_rooms_and_inside_their_walls():
 def test_groups_do_not_overlap():
     """Every object lies in a reserved box, and no two reserved boxes meet."""
     plan = layout._Plan(np.random.default_rng(0), np.array([6.0, 5.0, 2.3]))
-    assert layout._fill(plan, PAIRS[0])
+    assert layout._fill(plan, (ROOM_TYPES[PAIRS[0][0]], ROOM_TYPES[PAIRS[0][1]]))
     reserved = np.stack(plan.reserved)
     for k, (low, high) in enumerate(reserved):
         others = np.delete(reserved, k, axis=0)
@@ -295,7 +296,21 @@ def _shapes() -> dict[Kind, Shape]:
         Kind.SPHERE: ellipsoid(GREY, (0.0, 0.0, 0.0), (0.2, 0.3, 0.4)),
         Kind.BOWL: bowl(GREY, (0.0, 0.0, 0.0), (0.2, 0.3, 0.4)),
         Kind.QUAD: quad(GREY, (0.0, 0.0, 0.0), (0.2, 0.0, 0.0), (0.0, 0.3, 0.1)),
+        Kind.MESH: Shape(Kind.MESH, np.zeros(3), np.diag([0.2, 0.3, 0.4]), GREY, bundled(_cube(5))),
     }
+
+
+def _cube(num: int) -> np.ndarray:
+    """[T, 3, 3] triangles of the surface of [-1, 1]^3, `num` squares along each edge."""
+    edges = np.linspace(-1.0, 1.0, num + 1)
+    squares = [(edges[i : i + 2], edges[j : j + 2]) for i in range(num) for j in range(num)]
+    triangles = []
+    for axis in range(3):
+        for side in (-1.0, 1.0):
+            for (a0, a1), (b0, b1) in squares:
+                for corners in ([(a0, b0), (a1, b0), (a1, b1)], [(a0, b0), (a1, b1), (a0, b1)]):
+                    triangles.append(np.insert(np.array(corners), axis, side, axis=1))
+    return np.stack(triangles)
 
 
 def _surface_error(kind: Kind, local: np.ndarray) -> np.ndarray:
@@ -304,7 +319,7 @@ def _surface_error(kind: Kind, local: np.ndarray) -> np.ndarray:
     round_, ball = np.hypot(u, v), np.sqrt(u**2 + v**2 + w**2)
     inside_height = np.maximum(np.abs(w) - 1, 0)
     match kind:
-        case Kind.BOX:
+        case Kind.BOX | Kind.MESH:
             return np.abs(np.abs(local).max(axis=0) - 1)
         case Kind.CYLINDER:
             return np.abs(np.maximum(round_, np.abs(w)) - 1)
@@ -322,7 +337,7 @@ def _crosses(kind: Kind, local: np.ndarray) -> np.ndarray:
     """Whether the surface lies between consecutive samples; local [3, steps, rays]."""
     u, v, w = local
     match kind:
-        case Kind.BOX:
+        case Kind.BOX | Kind.MESH:
             inside, counts = np.abs(local).max(axis=0) <= 1, True
         case Kind.CYLINDER:
             inside, counts = (np.hypot(u, v) <= 1) & (np.abs(w) <= 1), True

@@ -1,0 +1,1 @@
+"""Procedural streets: what stands along them, a rotating LiDAR, a SemanticKITTI writer."""
