@@ -30,7 +30,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         reader: the data set.
         voxel_size: metres.
         features: names from `pc3d.data.features.FEATURES`.
-        augment: transforms of training and of evaluation.
+        augment: transforms of training and of evaluation, and what training mixes.
         max_voxels: voxels per training batch and process; larger scenes are cropped to it.
         max_scenes: scenes per training batch and process.
         num_workers: loader processes; 0 loads in the main process.
@@ -107,8 +107,9 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VoxelSample]:
         rank, world_size = self._rank()
-        # With trainer.overfit_batches every epoch must see the same batches.
+        # With trainer.overfit_batches every epoch must see the same batches, and no other scene.
         shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        mixes = self.augment.mix if shuffle else ()
         batches = VoxelBudgetBatchSampler(
             sizes=self._train_sizes(),
             max_voxels=self.max_voxels,
@@ -117,9 +118,16 @@ class SegmentationDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
             shuffle=shuffle,
+            mix3d=self.augment.mix3d,
         )
         dataset = SceneDataset(
-            self.reader, "train", self.augment.train, self.voxelize, self.max_voxels, self.seed
+            self.reader,
+            "train",
+            self.augment.train,
+            self.voxelize,
+            self.max_voxels,
+            self.seed,
+            mixes,
         )
         return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
