@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from filelock import FileLock
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SceneDataset, SceneReader
 from pc3d.data.features import num_channels
-from pc3d.data.manifest import scene_sizes
+from pc3d.data.manifest import class_counts, scene_sizes
 from pc3d.data.sample import VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
 from pc3d.data.spec import DatasetSpec
@@ -92,6 +93,19 @@ class SegmentationDataModule(pl.LightningDataModule):
             "features": list(self.voxelize.features),
             "voxel_size": self.voxelize.voxel_size,
         }
+
+    def class_counts(self) -> list[int]:
+        """Points of each class in the training split, for weights of classes.
+
+        Prepares and measures the data if need be. Every process may call it: one does the work, and
+        the others wait for what it writes.
+        """
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.cache_dir / "class_counts.lock"):
+            if self.prepare is not None:
+                self.prepare()
+            voxel_size = self.voxelize.voxel_size
+            return class_counts(self.reader, "train", voxel_size, self.cache_dir, self.num_workers)
 
     def prepare_data(self) -> None:
         if self.prepare is not None:

@@ -187,6 +187,17 @@ def test_evaluation_mixes_nothing(make_datamodule):
     ]
 
 
+def test_classes_are_counted_after_the_data_are_made(make_datamodule, scannet_root, tmp_path):
+    moved = tmp_path / "later"
+    datamodule = make_datamodule(
+        reader=ScanNet(moved), prepare=lambda: moved.exists() or scannet_root.rename(moved)
+    )
+    counts = datamodule.class_counts()
+    assert len(counts) == 20 and counts == datamodule.class_counts()
+    scenes = [datamodule.reader.read(s, "train") for s in datamodule.reader.scenes("train")]
+    assert sum(counts) == sum(int((scene.segment >= 0).sum()) for scene in scenes)
+
+
 def test_test_and_predict_use_whole_scenes_of_the_test_split(make_datamodule):
     module, datamodule = Recorder(), make_datamodule(max_voxels=10)
     make_trainer().test(module, datamodule=datamodule, verbose=False)
