@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from pc3d.cli.launch import is_rank_zero
 from pc3d.data.datamodule import SegmentationDataModule
 from pc3d.metrics import ABSENT_CLASS_POLICY
 from pc3d.models.checkpoint import FORMAT
 from pc3d.tasks import SegmentationTask
 
+log = logging.getLogger(__name__)
+
+_OPTIMIZATION = ("optimizer", "scheduler")
 PROTOCOL = "whole scenes, every original point, one pass without test-time augmentation"
 
 
@@ -29,15 +36,50 @@ def build_task(
     network = instantiate(
         config.model, in_channels=data.in_channels, num_classes=data.num_classes, _convert_="all"
     )
-    parts = ("loss", "optimizer", "scheduler") if training else ()
+    parts: dict[str, Any] = {}
+    if training:
+        parts = {name: instantiate(config[name], _convert_="all") for name in _OPTIMIZATION}
+        parts["loss"] = build_loss(config, data)
     # Partial, since instantiate() would also build what it finds inside the arguments.
     task: SegmentationTask = instantiate(config.task, _partial_=True)(
         network=network,
         class_names=data.spec.class_names,
         facts=facts(config, data),
-        **{part: instantiate(config[part], _convert_="all") for part in parts},
+        **parts,
     )
     return task
+
+
+def build_loss(config: DictConfig, data: SegmentationDataModule) -> nn.Module:
+    """The loss. Class weights that are a function of class counts get those of the training split.
+
+    Such a function stands in place of a list: `class_weights@loss.class_weights=...`.
+    """
+
+    def weights(function: dict[str, Any]) -> list[float]:
+        values: list[float] = instantiate(function)(data.class_counts())
+        if is_rank_zero():
+            pairs = zip(data.spec.class_names, values, strict=True)
+            log.info("class weights %s", "  ".join(f"{name} {w:.3g}" for name, w in pairs))
+        return values
+
+    node = OmegaConf.to_container(config.loss, resolve=True)
+    loss: nn.Module = instantiate(_with_weights(node, weights), _convert_="all")
+    return loss
+
+
+def _with_weights(node: Any, weights: Callable[[dict[str, Any]], list[float]]) -> Any:
+    """`node` with every function that stands under `class_weights` replaced by its result."""
+    if isinstance(node, list):
+        return [_with_weights(item, weights) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: weights(value)
+        if key == "class_weights" and isinstance(value, dict)
+        else _with_weights(value, weights)
+        for key, value in node.items()
+    }
 
 
 def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from filelock import FileLock
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SceneDataset, SceneReader
 from pc3d.data.features import num_channels
-from pc3d.data.manifest import scene_sizes
+from pc3d.data.manifest import class_counts, scene_sizes
 from pc3d.data.sample import VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
 from pc3d.data.spec import DatasetSpec
@@ -30,7 +31,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         reader: the data set.
         voxel_size: metres.
         features: names from `pc3d.data.features.FEATURES`.
-        augment: transforms of training and of evaluation.
+        augment: transforms of training and of evaluation, and what training mixes.
         max_voxels: voxels per training batch and process; larger scenes are cropped to it.
         max_scenes: scenes per training batch and process.
         num_workers: loader processes; 0 loads in the main process.
@@ -93,6 +94,19 @@ class SegmentationDataModule(pl.LightningDataModule):
             "voxel_size": self.voxelize.voxel_size,
         }
 
+    def class_counts(self) -> list[int]:
+        """Points of each class in the training split, for weights of classes.
+
+        Prepares and measures the data if need be. Every process may call it: one does the work, and
+        the others wait for what it writes.
+        """
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.cache_dir / "class_counts.lock"):
+            if self.prepare is not None:
+                self.prepare()
+            voxel_size = self.voxelize.voxel_size
+            return class_counts(self.reader, "train", voxel_size, self.cache_dir, self.num_workers)
+
     def prepare_data(self) -> None:
         if self.prepare is not None:
             self.prepare()
@@ -107,8 +121,9 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VoxelSample]:
         rank, world_size = self._rank()
-        # With trainer.overfit_batches every epoch must see the same batches.
+        # With trainer.overfit_batches every epoch must see the same batches, and no other scene.
         shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        mixes = self.augment.mix if shuffle else ()
         batches = VoxelBudgetBatchSampler(
             sizes=self._train_sizes(),
             max_voxels=self.max_voxels,
@@ -117,9 +132,16 @@ class SegmentationDataModule(pl.LightningDataModule):
             rank=rank,
             world_size=world_size,
             shuffle=shuffle,
+            mix3d=self.augment.mix3d,
         )
         dataset = SceneDataset(
-            self.reader, "train", self.augment.train, self.voxelize, self.max_voxels, self.seed
+            self.reader,
+            "train",
+            self.augment.train,
+            self.voxelize,
+            self.max_voxels,
+            self.seed,
+            mixes,
         )
         return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 

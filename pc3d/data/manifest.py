@@ -1,4 +1,4 @@
-"""How many points and voxels every scene has: what batches are packed by."""
+"""How many points and voxels every scene has, what batches are packed by, and of which classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pc3d.data.datasets.base import SceneReader
+from pc3d.data.spec import DatasetSpec
 from pc3d.data.voxelize import voxel_cells
 from pc3d.utils.files import write_bytes
 
@@ -52,22 +53,53 @@ def scene_sizes(
         FileNotFoundError: the data set is not there.
         ValueError: a scene cannot be read; the message names the file.
     """
+    entries = _entries(reader, split, voxel_size, cache_dir, num_workers, {})
+    return [SceneSize(entry["num_points"], entry["num_voxels"]) for entry in entries]
+
+
+def class_counts(
+    reader: SceneReader,
+    split: str,
+    voxel_size: float,
+    cache_dir: str | Path,
+    num_workers: int = 0,
+) -> list[int]:
+    """Points of each class in a split, as the files hold them; unlabelled points do not count.
+
+    They are measured and kept together with the sizes of scenes, and measured again for another
+    label space. Arguments and errors are those of `scene_sizes`.
+    """
+    wanted = {"label_space": _label_space(reader.spec)}
+    entries = _entries(reader, split, voxel_size, cache_dir, num_workers, wanted)
+    counts = np.array([entry["class_counts"] for entry in entries], dtype=np.int64)
+    return counts.reshape(-1, reader.spec.num_classes).sum(axis=0).tolist()
+
+
+def _entries(
+    reader: SceneReader,
+    split: str,
+    voxel_size: float,
+    cache_dir: str | Path,
+    num_workers: int,
+    wanted: dict[str, str],
+) -> list[dict[str, Any]]:
+    """What is known of every scene; scenes that changed or lack what is wanted are measured."""
     scenes = reader.scenes(split)
     path = Path(cache_dir) / _file_name(reader, split, voxel_size)
-    files = {scene: _file_states(reader.source_files(scene)) for scene in scenes}
+    expected = {s: {"files": _file_states(reader.source_files(s)), **wanted} for s in scenes}
     entries = _load(path)
-    stale = [scene for scene in scenes if entries.get(scene, {}).get("files") != files[scene]]
+    stale = [s for s in scenes if not expected[s].items() <= entries.get(s, {}).items()]
     if stale:
-        sizes = _measure_all(reader, split, voxel_size, stale, num_workers)
-        new = {
-            scene: {"files": files[scene], **size._asdict()}
-            for scene, size in zip(stale, sizes, strict=True)
-        }
+        measured = _measure_all(reader, split, voxel_size, stale, num_workers)
+        new = {s: {**expected[s], **entry} for s, entry in zip(stale, measured, strict=True)}
         entries = {**entries, **new}
         write_bytes(path, json.dumps(entries).encode())
-    return [
-        SceneSize(entries[scene]["num_points"], entries[scene]["num_voxels"]) for scene in scenes
-    ]
+    return [entries[scene] for scene in scenes]
+
+
+def _label_space(spec: DatasetSpec) -> str:
+    key = json.dumps([spec.name, spec.class_names, sorted(spec.raw_to_class.items())])
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _file_name(reader: SceneReader, split: str, voxel_size: float) -> str:
@@ -95,7 +127,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _measure_all(
     reader: SceneReader, split: str, voxel_size: float, scenes: Sequence[str], num_workers: int
-) -> list[SceneSize]:
+) -> list[dict[str, Any]]:
     measure = partial(_measure, reader, split, voxel_size)
     show = partial(
         track,
@@ -110,11 +142,18 @@ def _measure_all(
         return list(show(pool.map(measure, scenes, chunksize=8)))
 
 
-def _measure(reader: SceneReader, split: str, voxel_size: float, scene: str) -> SceneSize:
+def _measure(reader: SceneReader, split: str, voxel_size: float, scene: str) -> dict[str, Any]:
     # NumPy only: the pool may be forked, and torch's threads do not survive that.
-    xyz = reader.read(scene, split).xyz
-    cells = voxel_cells(xyz, voxel_size)
+    sample = reader.read(scene, split)
+    cells = voxel_cells(sample.xyz, voxel_size)
     cells -= cells.min(axis=0)
     _, num_y, num_z = cells.max(axis=0) + 1
     keys = (cells[:, 0] * num_y + cells[:, 1]) * num_z + cells[:, 2]
-    return SceneSize(len(xyz), len(np.unique(keys)))
+    segment = np.empty(0, np.int64) if sample.segment is None else sample.segment
+    counts = np.bincount(segment[segment >= 0], minlength=reader.spec.num_classes)
+    return {
+        "num_points": len(sample),
+        "num_voxels": len(np.unique(keys)),
+        "label_space": _label_space(reader.spec),
+        "class_counts": counts.tolist(),
+    }

@@ -28,6 +28,10 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
       few scenes for a multiple of `world_size` does every scene become a batch of its own, and the
       epoch's first batches are repeated to fill the last round.
 
+    With probability `mix3d`, the scenes of a batch are merged in pairs (Mix3D): the first with the
+    second, the third with the fourth, and so on; an odd last one stays alone. The scenes of batches
+    are the same with and without.
+
     An epoch is a function of (seed, epoch) alone: training resumed in epoch e sees the batches of
     epoch e. Sizes are those of the files, and augmentation changes them (measured on one LiDAR
     scan: scaling by 1.1 +4 %; shrunk to a room, +10 %, and jitter of 5 mm at a voxel size of 2 cm
@@ -40,10 +44,12 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
         seed: non-negative.
         rank: this process.
         world_size: number of processes.
-        shuffle: False keeps the packing and its order in every epoch.
+        shuffle: False keeps the packing, its order, and what is merged in every epoch.
+        mix3d: probability that the scenes of a batch are merged.
 
     Raises:
-        ValueError: no scenes, a budget below 1, or a rank outside `[0, world_size)`.
+        ValueError: no scenes, a budget below 1, a rank outside `[0, world_size)`, or `mix3d`
+            without room for two scenes in a batch.
     """
 
     def __init__(
@@ -55,12 +61,18 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
         rank: int = 0,
         world_size: int = 1,
         shuffle: bool = True,
+        mix3d: float = 0.0,
     ) -> None:
         if not sizes:
             raise ValueError("VoxelBudgetBatchSampler needs at least one scene")
         if max_voxels < 1 or max_scenes < 1:
             raise ValueError(
                 f"max_voxels and max_scenes must be at least 1; got {max_voxels} and {max_scenes}"
+            )
+        if mix3d > 0 and max_scenes < 2:
+            raise ValueError(
+                f"mix3d={mix3d} merges the scenes of a batch, but batches have one scene. Set "
+                "dataset.max_scenes to at least 2 (and dataset.max_voxels so that two fit)."
             )
         _check_rank(rank, world_size)
         self.sizes = [min(size, max_voxels) for size in sizes]
@@ -69,6 +81,7 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
         self.rank = rank
         self.world_size = world_size
         self.shuffle = shuffle
+        self.mix3d = mix3d
         self.epoch = 0
         self._packing = pack(self.sizes, max_voxels, max_scenes, world_size)
 
@@ -87,19 +100,26 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         batches = self._epoch_batches(epoch)
+        merged = self._rng(epoch, 1).random(len(batches)) < self.mix3d
         for turn in range(len(self)):
-            batch = batches[(turn * self.world_size + self.rank) % len(batches)]
-            yield [SampleKey(epoch, scene) for scene in batch]
+            number = (turn * self.world_size + self.rank) % len(batches)
+            batch, together = batches[number], 2 if merged[number] else 1
+            starts = range(0, len(batch), together)
+            yield [SampleKey(epoch, *batch[start : start + together]) for start in starts]
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         """The batches of all processes, in the order in which they are dealt."""
         if not self.shuffle:
             return self._packing
-        # The spawn key keeps this stream apart from those of the scenes, [seed, epoch, index]:
-        # without one, [seed, epoch] and [seed, epoch, 0] are the same stream.
-        rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch], spawn_key=(0,)))
+        rng = self._rng(epoch, 0)
         batches = exchange(self._packing, self.sizes, self.max_voxels, rng)
         return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _rng(self, epoch: int, stream: int) -> np.random.Generator:
+        # The spawn key keeps these streams apart from those of the scenes, [seed, epoch, index]:
+        # without one, [seed, epoch] and [seed, epoch, 0] are the same stream.
+        entropy = [self.seed, epoch if self.shuffle else 0]
+        return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream,)))
 
 
 class ShardedEvalSampler(SequentialSampler):

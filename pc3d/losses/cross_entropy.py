@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pc3d.losses.precision import full_precision
+
 
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over labelled rows; 0 with a zero gradient where none is labelled.
@@ -33,18 +35,20 @@ class CrossEntropy(nn.Module):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = full_precision(logits)
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         total = nn.functional.cross_entropy(
-            logits.float(),
+            logits,
             target,
-            weight=self.class_weights,
+            weight=weights,
             ignore_index=self.ignore_index,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
         counted = target != self.ignore_index
-        if self.class_weights is None:
+        if weights is None:
             mass = counted.sum()
         else:
-            mass = (self.class_weights[target.where(counted, 0)] * counted).sum()
+            mass = (weights[target.where(counted, 0)] * counted).sum()
         # The sum over no rows is 0 and keeps the graph: every rank still has a gradient.
         return total / mass.clamp(min=torch.finfo(torch.float32).tiny)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pc3d.losses.precision import full_precision
+
 
 class Lovasz(nn.Module):
     """Mean over the classes present in the batch of the Lovasz extension of the Jaccard loss.
 
-    Computed in float32 over all rows of the batch at once; 0 with a zero gradient where no row is
-    labelled.
+    Computed in float32, or float64 if given, over all rows of the batch at once; 0 with a zero
+    gradient where no row is labelled.
 
     Args:
         ignore_index: label of rows that do not count.
@@ -24,14 +26,15 @@ class Lovasz(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         counted = target != self.ignore_index
-        probability, target = logits.float().softmax(dim=1)[counted], target[counted]
+        probability, target = full_precision(logits).softmax(dim=1)[counted], target[counted]
         if target.numel() == 0:
             return logits.sum() * 0
         per_class = []
         for index in target.unique():
-            truth = (target == index).float()
+            truth = (target == index).to(probability.dtype)
             error, order = (truth - probability[:, index]).abs().sort(descending=True)
-            per_class.append(error @ jaccard_gradient(truth[order]))
+            # No product of matrices: autocast would take it in half precision.
+            per_class.append((error * jaccard_gradient(truth[order])).sum())
         return torch.stack(per_class).mean()
 
 

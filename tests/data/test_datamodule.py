@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 
 from pc3d.data.datamodule import SegmentationDataModule
 from pc3d.data.datasets import SampleKey, ScanNet, SemanticKITTI
-from pc3d.data.transforms import CenterShift, ChromaticJitter, RandomRotate
+from pc3d.data.transforms import CenterShift, ChromaticJitter, LaserMix, RandomRotate
 from pc3d.data.transforms.base import Augmentation
 
 
@@ -130,6 +130,72 @@ def test_overfitting_repeats_the_same_batches(make_datamodule):
     orders = [[names for names, _ in seen] for seen in module.epochs.values()]
     assert orders[0] == orders[1] == orders[2]
     assert len(orders[0]) == 2
+
+
+def mixing(mix=()) -> Augmentation:
+    return Augmentation(train=(CenterShift(), RandomRotate(p=1.0)), mix=mix, mix3d=0.5)
+
+
+def test_mixed_training_resumed_in_an_epoch_sees_that_epochs_batches(make_datamodule, tmp_path):
+    """Other scenes in every epoch, and the same again where training goes on."""
+    options = {"augment": mixing((LaserMix(pitch=(-30.0, 80.0), p=0.5),)), "num_workers": 1}
+    through, first, second = Recorder(), Recorder(), Recorder()
+    make_trainer(max_epochs=3).fit(through, datamodule=make_datamodule(**options))
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(first, datamodule=make_datamodule(**options))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = make_datamodule(**{**options, "num_workers": 0})
+    make_trainer(max_epochs=3).fit(second, datamodule=resumed, ckpt_path=tmp_path / "last.ckpt")
+    assert {**first.epochs, **second.epochs} == through.epochs
+    names = [[names for names, _ in seen] for seen in through.epochs.values()]
+    assert any("+" in name for epoch in names for batch in epoch for name in batch)
+
+
+def test_merging_shows_every_scene_once_per_epoch(make_datamodule):
+    """Fewer scenes, none twice, none left out; in batches of the same scenes as without."""
+    seen = {}
+    for mix3d in (0.0, 0.5):
+        module, augment = Recorder(), Augmentation(train=(CenterShift(),), mix3d=mix3d)
+        trainer = make_trainer(max_epochs=2)
+        trainer.fit(module, datamodule=make_datamodule(augment=augment, max_voxels=150))
+        batches = [names for epoch in module.epochs.values() for names, _ in epoch]
+        seen[mix3d] = [[n for name in names for n in name.split("+")] for names in batches]
+        merged = [name for names in batches for name in names if "+" in name]
+        assert bool(merged) == (mix3d > 0)
+    assert seen[0.0] == seen[0.5]
+
+
+def test_overfitting_merges_the_same_and_mixes_nothing_from_elsewhere(make_datamodule):
+    module = Recorder()
+    augment = mixing((LaserMix(pitch=(-30.0, 80.0)),))
+    trainer = make_trainer(max_epochs=6, overfit_batches=2)
+    trainer.fit(module, datamodule=make_datamodule(augment=augment, max_voxels=150))
+    orders = [[names for names, _ in seen] for seen in module.epochs.values()]
+    assert all(order == orders[0] for order in orders)
+    plain = Recorder()
+    make_trainer(max_epochs=1, overfit_batches=2).fit(
+        plain, datamodule=make_datamodule(max_voxels=150)
+    )
+    scenes = [name for names, _ in plain.epochs[0] for name in names]
+    assert [n for names in orders[0] for name in names for n in name.split("+")] == scenes
+
+
+def test_evaluation_mixes_nothing(make_datamodule):
+    datamodule = make_datamodule(augment=Augmentation(mix=(LaserMix(),), mix3d=1.0))
+    assert [b.points.names for b in datamodule.eval_dataloader("train")] == [
+        (scene,) for scene in datamodule.reader.scenes("train")
+    ]
+
+
+def test_classes_are_counted_after_the_data_are_made(make_datamodule, scannet_root, tmp_path):
+    moved = tmp_path / "later"
+    datamodule = make_datamodule(
+        reader=ScanNet(moved), prepare=lambda: moved.exists() or scannet_root.rename(moved)
+    )
+    counts = datamodule.class_counts()
+    assert len(counts) == 20 and counts == datamodule.class_counts()
+    scenes = [datamodule.reader.read(s, "train") for s in datamodule.reader.scenes("train")]
+    assert sum(counts) == sum(int((scene.segment >= 0).sum()) for scene in scenes)
 
 
 def test_test_and_predict_use_whole_scenes_of_the_test_split(make_datamodule):

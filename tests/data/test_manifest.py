@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pc3d.data.datasets import ScanNet, SemanticKITTI
-from pc3d.data.manifest import scene_sizes
+from pc3d.data.manifest import class_counts, scene_sizes
 from pc3d.data.voxelize import Voxelize
 
 
@@ -87,3 +88,54 @@ def test_a_bad_file_is_named_by_the_pool(scannet_root, tmp_path):
     path.write_bytes(b"ply\nnot really")
     with pytest.raises(ValueError, match=r"scene0001_01_vh_clean_2\.ply"):
         scene_sizes(ScanNet(scannet_root), "train", 0.5, tmp_path, num_workers=1)
+
+
+def counts_by_hand(reader) -> list[int]:
+    """Of the 20 classes, point by point."""
+    counts = [0] * 20
+    for scene in ScanNet(reader.root).scenes("train"):
+        for label in ScanNet(reader.root).read(scene, "train").segment.tolist():
+            if label >= 0:
+                counts[label] += 1
+    return counts
+
+
+def test_classes_are_counted_with_the_sizes(scannet_root, tmp_path):
+    reader = Counting(scannet_root)
+    scene_sizes(reader, "train", 0.5, tmp_path)
+    counts = class_counts(reader, "train", 0.5, tmp_path)
+    assert counts == counts_by_hand(reader)
+    assert len(set(counts)) > 2 and 0 < sum(counts) < 121  # some points are unlabelled
+    assert len(reader.seen) == 2, "nothing is read again"
+
+
+def test_a_cache_without_counts_still_serves_for_sizes(scannet_root, tmp_path):
+    """Written before classes were counted: sizes are taken from it, counts are measured."""
+    reader = Counting(scannet_root)
+    first = scene_sizes(reader, "train", 0.5, tmp_path)
+    path = next(tmp_path.glob("Counting-*.json"))
+    old = {
+        scene: {key: entry[key] for key in ("files", "num_points", "num_voxels")}
+        for scene, entry in json.loads(path.read_text()).items()
+    }
+    path.write_text(json.dumps(old))
+    assert scene_sizes(reader, "train", 0.5, tmp_path) == first
+    assert len(reader.seen) == 2
+    assert class_counts(reader, "train", 0.5, tmp_path) == counts_by_hand(reader)
+    assert len(reader.seen) == 4
+
+
+def test_counts_belong_to_their_label_space(scannet_root, tmp_path):
+    """A reader of the same files with another map of labels does not get these counts."""
+    reader = Counting(scannet_root)
+    class_counts(reader, "train", 0.5, tmp_path)
+    other_map = {**reader.spec.raw_to_class, 40: 3}
+    reader.spec = replace(reader.spec, raw_to_class=other_map)
+    class_counts(reader, "train", 0.5, tmp_path)
+    assert len(reader.seen) == 4
+    scene_sizes(reader, "train", 0.5, tmp_path)
+    assert len(reader.seen) == 4
+
+
+def test_scenes_without_labels_count_nothing(scannet_root, tmp_path):
+    assert class_counts(ScanNet(scannet_root), "test", 0.5, tmp_path) == [0] * 20

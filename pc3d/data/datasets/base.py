@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from pc3d.data.sample import PointSample, VoxelSample
 from pc3d.data.spec import DatasetSpec
-from pc3d.data.transforms.base import Transform
+from pc3d.data.transforms.base import Mix, Transform
+from pc3d.data.transforms.mixing import join
 from pc3d.data.voxelize import CropVoxels, Voxelize
 
 SPLITS = ("train", "val", "test")
@@ -80,10 +82,12 @@ class SampleKey(NamedTuple):
     Attributes:
         epoch: number of the epoch, from 0.
         scene_index: index of the scene in its split.
+        merged_with: index of the scene that it becomes one with (Mix3D), or None.
     """
 
     epoch: int
     scene_index: int
+    merged_with: int | None = None
 
 
 class SceneDataset(Dataset[VoxelSample]):
@@ -91,6 +95,9 @@ class SceneDataset(Dataset[VoxelSample]):
 
     All randomness of an item is a function of (seed, epoch, scene_index): it depends neither on the
     number of workers or processes, nor on the order of the requests, nor on what was interrupted.
+    Two scenes that are merged are transformed as each would be alone; their points are then put
+    together where they are, and voxelized once. So every point has its voxel, and there are never
+    more voxels than the two have apart.
 
     Args:
         reader: the data set.
@@ -99,6 +106,7 @@ class SceneDataset(Dataset[VoxelSample]):
         voxelize: run after the transforms.
         max_voxels: crop larger scenes to this number of voxels; None keeps scenes whole.
         seed: non-negative.
+        mixes: run in this order before the transforms.
 
     Raises:
         ValueError: the split has no scenes.
@@ -113,10 +121,12 @@ class SceneDataset(Dataset[VoxelSample]):
         voxelize: Voxelize,
         max_voxels: int | None = None,
         seed: int = 0,
+        mixes: Sequence[Mix] = (),
     ) -> None:
         self.reader = reader
         self.split = split
         self.transforms = tuple(transforms)
+        self.mixes = tuple(mixes)
         self.voxelize = voxelize
         self.crop = None if max_voxels is None else CropVoxels(max_voxels=max_voxels)
         self.seed = seed
@@ -128,13 +138,42 @@ class SceneDataset(Dataset[VoxelSample]):
         return len(self.scenes)
 
     def __getitem__(self, key: SampleKey) -> VoxelSample:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        sample = self.reader.read(self.scenes[index], self.split)
-        for transform in self.transforms:
-            sample = transform(sample, rng)
+        rng = self._rng(key.epoch, key.scene_index)
+        sample = self._transformed(key.scene_index, rng)
+        if key.merged_with is not None:
+            other = self._transformed(key.merged_with, self._rng(key.epoch, key.merged_with))
+            sample = join(sample, other)
         voxels = self.voxelize(sample)
         return voxels if self.crop is None else self.crop(voxels, rng)
+
+    def _rng(self, epoch: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, index])
+
+    def _transformed(self, index: int, rng: np.random.Generator) -> PointSample:
+        sample = self.reader.read(self.scenes[index], self.split)
+        others = _OtherScenes(self, index)
+        for mix in self.mixes:
+            sample = mix(sample, others, rng)
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        return sample
+
+
+@dataclass(frozen=True)
+class _OtherScenes:
+    """What the mixes of one scene of a dataset may draw from."""
+
+    dataset: SceneDataset
+    index: int
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return self.dataset.reader.spec
+
+    def draw(self, rng: np.random.Generator) -> PointSample:
+        num_scenes = len(self.dataset)
+        other = (self.index + rng.integers(1, max(num_scenes, 2))) % num_scenes
+        return self.dataset.reader.read(self.dataset.scenes[other], self.dataset.split)
 
 
 def check_split(split: str) -> None:

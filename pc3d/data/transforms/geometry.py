@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class CenterShift:
         apply_z: also move the lowest point to z = 0; otherwise z stays.
     """
 
+    legal_in_eval: ClassVar[bool] = True
     apply_z: bool = True
 
     def __call__(self, sample: PointSample, rng: np.random.Generator) -> PointSample:
@@ -95,8 +96,15 @@ class RandomRotate:
         low, high = self.angle
         rotation = rotation_matrix(self.axis, rng.uniform(low, high) * pi)
         center = _box_center(sample.xyz) if self.center is None else np.asarray(self.center)
-        turned = (sample.xyz - center) @ rotation.T + center
-        return _moved(sample, turned, lambda normal: normal @ rotation.T)
+        return rotated(sample, rotation, center)
+
+
+def rotated(
+    sample: PointSample, rotation: NDArray[np.float64], center: NDArray[np.floating]
+) -> PointSample:
+    """The sample turned by `rotation` ([3, 3]) about `center` ([3] metres), normals along."""
+    turned = (sample.xyz - center) @ rotation.T + center
+    return _moved(sample, turned, lambda normal: normal @ rotation.T)
 
 
 def rotation_matrix(axis: str, angle: float) -> NDArray[np.float64]:
