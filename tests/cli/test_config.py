@@ -71,6 +71,16 @@ def test_every_option_of_a_group_composes(group):
         resolved(compose(f"{group}={name}"))
 
 
+class Contains:
+    """Equal to a list of transforms or mixes that names all of these classes."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return all(f".{name}'" in str(other) for name in self.names)
+
+
 # Rows of published recipes: dataset, model, then what the publication says.
 PUBLISHED = {
     "Choy et al., ScanNet": (
@@ -108,6 +118,87 @@ PUBLISHED = {
             "scheduler.final_div_factor": 1e4,
             "trainer.max_epochs": 800,
             "trainer.max_steps": -1,
+            "loss._target_": "pc3d.losses.CrossEntropy",
+            "augment.mix3d": 0.8,
+            "augment.train": Contains(
+                "RandomDropout", "ElasticDistortion", "ChromaticJitter", "SphereCrop"
+            ),
+        },
+    ),
+    "CodedVTR, ScanNet": (
+        ("dataset=scannet", "model=voxel_tr_b"),
+        {
+            "dataset.voxel_size": 0.02,
+            "dataset.features": ["color", "relative_xyz"],
+            "dataset.max_scenes": 2,
+            "optimizer._target_": "torch.optim.Adam",
+            "optimizer.lr": 1e-3,
+            "optimizer.weight_decay": 3e-4,
+            "scheduler._target_": "pc3d.tasks.optim.poly",
+            "scheduler.power": 0.9,
+            "trainer.max_steps": 12_000,
+        },
+    ),
+    "Pointcept, S3DIS": (
+        ("dataset=s3dis", "model=minkunet34c"),
+        {
+            "dataset.reader.test_area": 5,
+            "dataset.voxel_size": 0.05,
+            "dataset.features": ["color"],
+            "dataset.max_scenes": 12,
+            "optimizer._target_": "torch.optim.SGD",
+            "optimizer.lr": 0.1,
+            "optimizer.weight_decay": 1e-4,
+            "scheduler._target_": "pc3d.tasks.optim.poly",
+            "scheduler.power": 0.9,
+            "trainer.max_epochs": 3000,
+            "loss._target_": "pc3d.losses.CrossEntropy",
+        },
+    ),
+    "ours, S3DIS": (
+        ("dataset=s3dis", "model=voxel_tr_b"),
+        {
+            "dataset.voxel_size": 0.02,
+            "dataset.features": ["color", "xyz", "relative_xyz"],
+            "dataset.max_scenes": 8,
+            "optimizer._target_": "torch.optim.AdamW",
+            "optimizer.lr": 1e-3,
+            "optimizer.weight_decay": 0.02,
+            "scheduler._target_": "pc3d.tasks.optim.one_cycle",
+            "trainer.max_epochs": 1000,
+            "loss._target_": "pc3d.losses.WeightedSum",
+        },
+    ),
+    "mmdetection3d, SemanticKITTI": (
+        (
+            "dataset=semantickitti",
+            "model=minkunet34c",
+            "recipe=semantickitti_minkunet34c_mmdet3d",
+        ),
+        {
+            "dataset.voxel_size": 0.05,
+            "dataset.features": ["xyz", "intensity"],
+            "optimizer._target_": "torch.optim.AdamW",
+            "optimizer.lr": 8e-3,
+            "optimizer.weight_decay": 0.01,
+            "scheduler._target_": "pc3d.tasks.optim.multi_step",
+            "scheduler.milestones": [0.6666667, 0.8888889],  # epochs 24 and 32 of 36
+            "trainer.max_epochs": 36,
+            "trainer.gradient_clip_val": 10,
+            "augment.mix": Contains("LaserMix", "PolarMix"),
+        },
+    ),
+    "CodedVTR, SemanticKITTI": (
+        ("dataset=semantickitti", "model=voxel_tr_a"),
+        {
+            "dataset.voxel_size": 0.05,
+            "dataset.features": ["xyz", "intensity"],
+            "dataset.max_scenes": 2,
+            "optimizer._target_": "torch.optim.Adam",
+            "optimizer.lr": 2e-3,
+            "optimizer.weight_decay": 1e-4,
+            "trainer.max_steps": 15_000,
+            "loss._target_": "pc3d.losses.WeightedSum",
         },
     ),
     "SPVNAS, SemanticKITTI": (
