@@ -9,11 +9,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pc3d.data.datamodule import SegmentationDataModule
-from pc3d.metrics import ABSENT_CLASS_POLICY
+from pc3d.data.views import Voting
+from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
 from pc3d.tasks import SegmentationTask
-
-PROTOCOL = "whole scenes, every original point, one pass without test-time augmentation"
 
 
 def build_data(config: DictConfig) -> SegmentationDataModule:
@@ -45,7 +44,7 @@ def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": OmegaConf.to_container(config.model, resolve=True),
-        "protocol": f"{PROTOCOL}; mIoU: {ABSENT_CLASS_POLICY}",
+        "protocol": f"{Voting().describe()}; mIoU: {ABSENT_POLICIES['nan'].mean}",
         **data.facts(),
     }
 

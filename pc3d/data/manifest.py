@@ -54,7 +54,7 @@ def scene_sizes(
     """
     scenes = reader.scenes(split)
     path = Path(cache_dir) / _file_name(reader, split, voxel_size)
-    files = {scene: _file_states(reader.source_files(scene)) for scene in scenes}
+    files = {scene: file_states(reader.source_files(scene)) for scene in scenes}
     entries = _load(path)
     stale = [scene for scene in scenes if entries.get(scene, {}).get("files") != files[scene]]
     if stale:
@@ -76,7 +76,7 @@ def _file_name(reader: SceneReader, split: str, voxel_size: float) -> str:
     return f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _file_states(paths: Iterable[Path]) -> list[list[Any]]:
+def file_states(paths: Iterable[Path]) -> list[list[Any]]:
     """Name, bytes and modification time of the files that exist."""
     stats = [(path.name, path.stat()) for path in paths if path.exists()]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]

@@ -36,4 +36,5 @@ SEMANTICKITTI19 = DatasetSpec(
         **{raw: IGNORE_INDEX for raw in _IGNORED},
         **{raw: index for index, (*_, ids) in enumerate(_CLASSES) for raw in ids},
     },
+    sensor="lidar",
 )
