@@ -133,29 +133,29 @@ def test_predictions_are_kept_apart_by_checkpoint(trained, call):
 
 def test_a_killed_test_goes_on_where_it_was(trained, call, start, caplog):
     """With two views of every scene; the scores are those of a test that ran through."""
-    arguments = [f"run={trained}", "split=train", "tta.views=[{angle: 90}, {scale: 1.05}]"]
+    arguments = [f"run={trained}", "split=val", "tta.views=[{angle: 90}, {scale: 1.05}]"]
     process = start(*program("test.py"), *arguments)
-    pattern = "predictions/*/train/tta2-*/counts/*.npz"
+    pattern = "predictions/*/val/tta2-*/counts/*.npz"
     wait_for(lambda: any(trained.glob(pattern)), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = {path: path.stat().st_mtime_ns for path in trained.glob(pattern)}
-    assert 0 < len(done) < COUNTS["num_train"], "killed too late"
+    assert 0 < len(done) < COUNTS["num_val"], "killed too late"
     results = []
     for more in ([], ["resume=false"]):
         caplog.clear()
         with caplog.at_level("INFO"):
             call(test_program.main, [*arguments, *more])
-        (path,) = (trained / "test").glob("train-*_tta2.json")
+        (path,) = (trained / "test").glob("val-*_tta2.json")
         results.append(path.read_text())
         path.unlink()
         kept = [path for path, time in done.items() if path.stat().st_mtime_ns == time]
-        reused = f"{len(done)} of {COUNTS['num_train']} scenes are reused"
+        reused = f"{len(done)} of {COUNTS['num_val']} scenes are reused"
         assert len(kept) == (0 if more else len(done))
         assert (reused in caplog.text) == (not more)
     assert results[0] == results[1]
     result = json.loads(results[0])
-    assert result["metric"] == "train/miou_point_tta2" and "2 views" in result["protocol"]
+    assert result["metric"] == "val/miou_point_tta2" and "2 views" in result["protocol"]
     assert [view["angle"] for view in result["settings"]["views"]] == [90, 0]
 
 
@@ -247,7 +247,7 @@ def test_two_gloo_processes_give_the_metric_of_one(trained, call, start):
     (path,) = (trained / "test").glob("val-*.json")
     one = json.loads(path.read_text())
     path.unlink()
-    arguments = [f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu"]
+    arguments = [f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu", "resume=false"]
     finish(start(*program("test.py"), *arguments))
     assert json.loads(path.read_text()) == one
 
