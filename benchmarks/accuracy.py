@@ -131,7 +131,7 @@ def train(training: Training) -> dict[str, Any]:
     state = git_state(REPOSITORY)
     return {
         **training._asdict(),
-        "miou": scores["val/miou"],
+        "miou": scores["val/miou_point"],
         "oa": scores["val/oa"],
         "iou": {k.removeprefix("val/iou/"): v for k, v in scores.items() if "val/iou/" in k},
         "steps": int(scores["step"]) + 1,
@@ -145,7 +145,7 @@ def train(training: Training) -> dict[str, Any]:
 def read_scores(path: Path) -> dict[str, float]:
     """The last row of `metrics.csv` that holds a validation, without its empty cells."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/miou")]
+        rows = [row for row in csv.DictReader(file) if row.get("val/miou_point")]
     return {key: float(value) for key, value in rows[-1].items() if value}
 
 

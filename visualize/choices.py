@@ -22,20 +22,21 @@ from pc3d.sparse import Batch, CoordSet
 from pc3d.tasks.codebook import choices_of
 from pc3d.tasks.tiling import predict_points
 from pc3d.utils.files import file_hash
+from pc3d.utils.run_folder import TestedScenes
 from visualize.codes import BlockCodes
 
 _MAX_LEVELS = 18  # bits of a coordinate in a key: below there is nothing left to halve
 
 
 def codes_of_run(
-    folder: Path, config: DictConfig, predictions: Path, scene: str
+    folder: Path, config: DictConfig, tested: TestedScenes, scene: str
 ) -> tuple[list[BlockCodes], str]:
-    """The codes that a scene chose in the pass that its prediction comes from.
+    """The codes that a scene chose, as it is in the files, for the checkpoint of its prediction.
 
     Args:
         folder: run folder.
         config: configuration of the run.
-        predictions: folder of the prediction, `<run>/predictions/<hash of checkpoint>/<split>`.
+        tested: the test that the prediction comes from.
         scene: its name.
 
     Returns:
@@ -49,15 +50,16 @@ def codes_of_run(
     task = build_task(config, data, training=False)
     if not choices_of(task.network):
         return [], ""
-    digest, split = predictions.parent.name, predictions.name
     stored = sorted((folder / "checkpoints").glob("*.ckpt"))
-    path = next((path for path in stored if file_hash(path) == digest), None)
+    path = next((path for path in stored if file_hash(path) == tested.checkpoint_hash), None)
     if path is None:
         return [], "chosen codes not known: that checkpoint is gone, run test.py again"
     checkpoint = read_checkpoint(path)
     check_facts(checkpoint["pc3d"], data.facts(), str(path))
     load_network(task.network, checkpoint, str(path))
-    dataset = SceneDataset(data.reader, split, data.augment.eval, data.voxelize, seed=data.seed)
+    dataset = SceneDataset(
+        data.reader, tested.split, data.augment.eval, data.voxelize, seed=data.seed
+    )
     sample = dataset[SampleKey(0, dataset.scenes.index(scene))]
     return chosen_codes(task.network.eval(), collate([sample]), task.max_eval_voxels), ""
 

@@ -60,22 +60,22 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
         ValueError: the prediction does not fit the scene, or the block has no codebook.
     """
     config, _ = read_run(folder)
-    predictions, name = newest_prediction(folder, split, name)
+    tested, name = newest_prediction(folder, split, name)
     reader: SceneReader = instantiate(config.dataset.reader, _convert_="all")
     points = reader.read(name, split)
-    prediction = np.load(predictions / f"{name}.npy", allow_pickle=False).astype(np.int64)
+    prediction = np.load(tested.folder / f"{name}.npy", allow_pickle=False).astype(np.int64)
     if len(prediction) != len(points):
         raise ValueError(
-            f"{predictions / name}.npy has {len(prediction)} predictions, but scene {name} has "
+            f"{tested.folder / name}.npy has {len(prediction)} predictions, but scene {name} has "
             f"{len(points)} points: did the data change since the test?"
         )
     layers = [_input_of(points)]
-    caption = f"checkpoint {predictions.parent.name}"
+    caption = f"checkpoint {tested.checkpoint_hash}"
     if points.segment is not None:
         layers.append(Layer("ground truth", points.segment))
         caption = f"{_scores_of(prediction, points.segment, reader.spec)}; {caption}"
     layers.append(Layer("prediction", prediction))
-    blocks, reason = codes_of_run(folder, config, predictions, name)
+    blocks, reason = codes_of_run(folder, config, tested, name)
     if block and not blocks:
         why = reason or "the network of this run has no codebooks"
         raise ValueError(f"block={block} cannot be shown: {why}")

@@ -8,6 +8,7 @@ import sys
 VERBS = {
     "train": ("pc3d.cli.train", "train a network: dataset=... model=..."),
     "test": ("pc3d.cli.test", "score a run on whole scenes: run=<run folder>"),
+    "pool": ("pc3d.cli.pool", "pool the test results of several folds: run=... run=..."),
     "view": ("visualize.__main__", "write a page that shows a scene: run=... scene=..."),
     "doctor": ("pc3d.cli.doctor", "what is installed and which kernel serves each op"),
 }

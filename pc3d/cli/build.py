@@ -13,14 +13,14 @@ from torch import nn
 
 from pc3d.cli.launch import is_rank_zero
 from pc3d.data.datamodule import SegmentationDataModule
-from pc3d.metrics import ABSENT_CLASS_POLICY
+from pc3d.data.views import Voting
+from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
 from pc3d.tasks import SegmentationTask
 
 log = logging.getLogger(__name__)
 
 _OPTIMIZATION = ("optimizer", "scheduler")
-PROTOCOL = "whole scenes, every original point, one pass without test-time augmentation"
 
 
 def build_data(config: DictConfig) -> SegmentationDataModule:
@@ -87,7 +87,7 @@ def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": OmegaConf.to_container(config.model, resolve=True),
-        "protocol": f"{PROTOCOL}; mIoU: {ABSENT_CLASS_POLICY}",
+        "protocol": f"{Voting().describe()}; mIoU: {ABSENT_POLICIES['nan'].mean}",
         **data.facts(),
     }
 

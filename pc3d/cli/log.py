@@ -11,6 +11,7 @@ WARNINGS = (
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
     ".*recommended to use `self.log.*sync_dist=True.*",  # our scores are summed over ranks already
+    ".*of `DataLoader` across ranks is zero.*",  # all scenes of an interrupted test are done
     ".*Checkpoint directory .* exists and is not empty.*",
 )
 

@@ -33,7 +33,7 @@ def train(config: DictConfig, folder: Path) -> float:
         folder: the run folder.
 
     Returns:
-        The best value of the monitored metric (`val/miou`), which sweeps maximize.
+        The best value of the monitored metric (`val/miou_point`), which sweeps maximize.
     """
     quiet_libraries()
     keep_freed_memory()
@@ -53,7 +53,7 @@ def train(config: DictConfig, folder: Path) -> float:
         raise
     best = trainer.checkpoint_callback.best_model_score
     if is_rank_zero():
-        log.info("best val/miou %s; test with: python test.py run=%s", _show(best), folder)
+        log.info("best val/miou_point %s; test with: python test.py run=%s", _show(best), folder)
     return float("nan") if best is None else float(best)
 
 

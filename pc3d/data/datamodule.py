@@ -19,6 +19,8 @@ from pc3d.data.sample import VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.transforms.base import Augmentation
+from pc3d.data.view_dataset import ViewDataset, ViewSample, collate_view
+from pc3d.data.views import Voting
 from pc3d.data.voxelize import Voxelize
 
 
@@ -41,6 +43,8 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     Attributes:
         test_split: the split of `test_dataloader`, `"test"` unless set otherwise.
+        voting: the views of a scene in `test_dataloader`; one, as it is, unless set otherwise.
+        is_tested: tells of the name of a scene that `test_dataloader` is to leave out, or None.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.cache_dir = Path(cache_dir)
         self.prepare = prepare
         self.test_split = "test"
+        self.voting = Voting()
+        self.is_tested: Callable[[str], bool] | None = None
 
     @property
     def spec(self) -> DatasetSpec:
@@ -155,8 +161,19 @@ class SegmentationDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[VoxelSample]:
         return self.eval_dataloader("val")
 
-    def test_dataloader(self) -> DataLoader[VoxelSample]:
-        return self.eval_dataloader(self.test_split)
+    def test_dataloader(self) -> DataLoader[ViewSample]:
+        """Single views of whole scenes, those of a scene one after the other."""
+        dataset = ViewDataset(
+            reader=self.reader,
+            split=self.test_split,
+            transforms=self.augment.eval,
+            voxelize=self.voxelize,
+            voting=self.voting,
+            seed=self.seed,
+        )
+        keys = dataset.keys(*self._rank(), self.is_tested)
+        options = {**self._loader_options(), "collate_fn": collate_view}
+        return DataLoader(dataset, batch_size=1, sampler=keys, **options)
 
     def predict_dataloader(self) -> DataLoader[VoxelSample]:
         return self.eval_dataloader("test")

@@ -86,7 +86,7 @@ def _entries(
     """What is known of every scene; scenes that changed or lack what is wanted are measured."""
     scenes = reader.scenes(split)
     path = Path(cache_dir) / _file_name(reader, split, voxel_size)
-    expected = {s: {"files": _file_states(reader.source_files(s)), **wanted} for s in scenes}
+    expected = {s: {"files": file_states(reader.source_files(s)), **wanted} for s in scenes}
     entries = _load(path)
     stale = [s for s in scenes if not expected[s].items() <= entries.get(s, {}).items()]
     if stale:
@@ -108,7 +108,7 @@ def _file_name(reader: SceneReader, split: str, voxel_size: float) -> str:
     return f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _file_states(paths: Iterable[Path]) -> list[list[Any]]:
+def file_states(paths: Iterable[Path]) -> list[list[Any]]:
     """Name, bytes and modification time of the files that exist."""
     stats = [(path.name, path.stat()) for path in paths if path.exists()]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ class DatasetSpec:
         raw_ids: the id that files and submissions use for each class, in train-index order.
         raw_to_class: every id that may legally stand in a label file, mapped to its class or to
             `IGNORE_INDEX`. An id outside this map is an error of the file, never class 0.
+        sensor: `"lidar"` if files hold single scans with the sensor at zero, which are then also
+            scored by distance.
     """
 
     name: str
@@ -30,6 +33,7 @@ class DatasetSpec:
     palette: tuple[tuple[int, int, int], ...]
     raw_ids: tuple[int, ...]
     raw_to_class: Mapping[int, int]
+    sensor: Literal["lidar"] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.class_names), len(self.palette), len(self.raw_ids)}

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import time
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor
 
-from pc3d.data.datasets.base import SceneReader
-from pc3d.sparse import Batch
-from pc3d.utils.files import write_bytes
+from pc3d.data.view_dataset import ViewBatch
+from pc3d.tasks.scene_store import SceneStore
+from pc3d.tasks.segmentation import SceneResult
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +29,7 @@ class EpochLine(pl.Callback):
         self._start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        shown = ("train/loss_epoch", "val/miou", "val/oa")
+        shown = ("train/loss_epoch", "val/miou_point", "val/miou_voxel", "val/oa")
         metrics = trainer.callback_metrics
         values = [f"{key} {float(metrics[key]):.4f}" for key in shown if key in metrics]
         elapsed = time.monotonic() - self._start
@@ -68,30 +64,19 @@ class StopOnNonFinite(pl.Callback):
 
 
 class PredictionWriter(pl.Callback):
-    """Writes the predictions of every test scene, as classes and in the data set's own format.
+    """Keeps the classes and counts of every test scene as soon as its last view is seen."""
 
-    Args:
-        folder: receives `<scene>.npy` ([P] int16 classes in input order) and `submission/`.
-        reader: the data set, which knows its submission format.
-    """
-
-    def __init__(self, folder: Path, reader: SceneReader) -> None:
-        self.folder, self.reader = folder, reader
+    def __init__(self, store: SceneStore) -> None:
+        self.store = store
 
     def on_test_batch_end(
         self,
         trainer: pl.Trainer,
         task: pl.LightningModule,
-        outputs: Tensor | Any,
-        batch: Batch,
+        outputs: SceneResult | Any,
+        batch: ViewBatch,
         batch_index: int,
         dataloader_index: int = 0,
     ) -> None:
-        offsets = batch.points.offsets.tolist()
-        classes = outputs.cpu().numpy()
-        for name, (start, stop) in zip(batch.points.names, pairwise(offsets), strict=True):
-            scene = classes[start:stop]
-            buffer = io.BytesIO()
-            np.save(buffer, scene.astype(np.int16))
-            write_bytes(self.folder / f"{name}.npy", buffer.getvalue())
-            self.reader.write_prediction(self.folder / "submission", name, scene)
+        if outputs is not None:
+            self.store.save(outputs.scene, outputs.classes.cpu().numpy(), outputs.counts)

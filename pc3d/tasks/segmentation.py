@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from pc3d.metrics import ConfusionMatrix, scores
+import cuda_ops
+from pc3d.data.view_dataset import ViewBatch
+from pc3d.data.views import Voting
+from pc3d.metrics import ConfusionMatrix, SceneCounts, SplitCounts, count_scene, scores
 from pc3d.models.checkpoint import KEY
 from pc3d.sparse import Batch
 from pc3d.tasks.optim import OptimizerFactory, SchedulerFactory, parameter_groups
 from pc3d.tasks.tiling import predict_points
+from pc3d.tasks.voting import SceneVotes
+
+
+class SceneResult(NamedTuple):
+    """What a test finds out about a scene of P points.
+
+    Attributes:
+        scene: its name.
+        classes: [P] int64, the predicted class of every point in input order.
+        counts: what the scene adds to the scores.
+    """
+
+    scene: str
+    classes: Tensor
+    counts: SceneCounts
 
 
 class SegmentationTask(pl.LightningModule):
     """Trains a network on voxels and evaluates it on points.
 
     The training loss is taken at voxels (majority labels). Validation and test score every original
-    point of whole scenes; one confusion matrix is summed over scenes and ranks.
+    point of whole scenes; one confusion matrix is summed over scenes and ranks. All values are of
+    points but `val/miou_voxel`, which scores voxels by their majority labels.
 
     Args:
         network: a `pc3d.models.SegmentationModel`.
@@ -30,6 +49,10 @@ class SegmentationTask(pl.LightningModule):
         optimizer: makes the optimizer from parameter groups.
         scheduler: makes the schedule, called with `total_steps`.
         facts: plain values about data and model that every checkpoint carries.
+
+    Attributes:
+        voting: how the views of a test scene are scored; the data module's must be the same.
+        test_counts: sums over the scenes of the test.
     """
 
     def __init__(
@@ -47,8 +70,14 @@ class SegmentationTask(pl.LightningModule):
         self.network, self.loss = network, loss
         self.class_names, self.max_eval_voxels = class_names, max_eval_voxels
         self._optimizer, self._scheduler, self._facts = optimizer, scheduler, facts or {}
-        self.val_confusion = ConfusionMatrix(len(class_names))
-        self.test_confusion = ConfusionMatrix(len(class_names))
+        num_classes = len(class_names)
+        self.val_points, self.val_voxels = (
+            ConfusionMatrix(num_classes),
+            ConfusionMatrix(num_classes),
+        )
+        self.test_counts = SplitCounts(num_classes)
+        self.voting = Voting()
+        self._votes: SceneVotes | None = None
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss at the support of the network's output, plus its auxiliary losses."""
@@ -71,17 +100,36 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._evaluate(batch, self.val_confusion)
+        at_points = predict_points(self.network, batch, self.max_eval_voxels)
+        if batch.points.segment is not None and batch.segment is not None:
+            self.val_points.update(at_points.argmax(dim=1), batch.points.segment)
+            self.val_voxels.update(voxel_scores(at_points, batch).argmax(dim=1), batch.segment)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_scores("val", self.val_confusion)
+        self._log_scores("val", "miou_point", self.val_points.compute())
+        self.log("val/miou_voxel", scores(self.val_voxels.compute()).miou)
+        self.val_points.reset()
+        self.val_voxels.reset()
 
-    def test_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Returns [P] int64, the predicted class of every point in input order."""
-        return self._evaluate(batch, self.test_confusion)
+    def on_test_start(self) -> None:
+        self._votes = SceneVotes(self.network, self.voting, self.max_eval_voxels)
+
+    def test_step(  # type: ignore[override]  # callbacks are given any value
+        self, view: ViewBatch, batch_index: int
+    ) -> SceneResult | None:
+        """The result of a scene with its last view, else None."""
+        assert self._votes is not None
+        classes = self._votes.add(view)
+        if classes is None:
+            return None
+        points = view.batch.points
+        counts = count_scene(classes, points.segment, view.distance, len(self.class_names))
+        self.test_counts.update(counts)
+        return SceneResult(points.names[0], classes, counts)
 
     def on_test_epoch_end(self) -> None:
-        self._log_scores("test", self.test_confusion, reset=False)
+        matrix = self.test_counts.compute().matrix
+        self._log_scores("test", f"miou_point{self.voting.suffix}", matrix)
 
     def configure_optimizers(self) -> Any:
         if self._optimizer is None or self._scheduler is None:
@@ -97,15 +145,9 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = self._facts
 
-    def _evaluate(self, batch: Batch, confusion: ConfusionMatrix) -> Tensor:
-        prediction = predict_points(self.network, batch, self.max_eval_voxels).argmax(dim=1)
-        if batch.points.segment is not None:
-            confusion.update(prediction, batch.points.segment)
-        return prediction
-
-    def _log_scores(self, split: str, confusion: ConfusionMatrix, reset: bool = True) -> None:
-        result = scores(confusion.compute())  # already summed over ranks
-        means = {"miou": result.miou, "macc": result.macc, "oa": result.oa}
+    def _log_scores(self, split: str, name_of_miou: str, matrix: Tensor) -> None:
+        result = scores(matrix)  # already summed over ranks
+        means = {name_of_miou: result.miou, "macc": result.macc, "oa": result.oa}
         self.log_dict({f"{split}/{name}": value for name, value in means.items()})
         present = {
             f"{split}/iou/{name}": float(iou)
@@ -113,5 +155,9 @@ class SegmentationTask(pl.LightningModule):
             if not torch.isnan(iou)
         }
         self.log_dict(present)
-        if reset:
-            confusion.reset()
+
+
+def voxel_scores(scores: Tensor, batch: Batch) -> Tensor:
+    """[N, num_classes], the mean of the scores ([P, num_classes]) of every voxel's points."""
+    counts = batch.point2voxel.bincount(minlength=len(batch.voxels.coords))
+    return cuda_ops.voxel_mean(scores, batch.point2voxel, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +13,8 @@ from pc3d.utils.files import write_json, write_text
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
+PROTOCOL = "protocol.json"
+"""In every folder of predictions; written when a test starts."""
 
 
 def save_run(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
@@ -69,8 +72,22 @@ def checkpoint_path(folder: str | Path, name: str) -> Path:
     return path
 
 
-def newest_prediction(folder: str | Path, split: str, scene: str) -> tuple[Path, str]:
-    """The newest prediction of a scene in a run folder, of whichever checkpoint.
+class TestedScenes(NamedTuple):
+    """A folder of predictions: of one checkpoint, split and protocol.
+
+    Attributes:
+        folder: holds `<scene>.npy`.
+        checkpoint_hash: `file_hash` of the checkpoint.
+        split: what was tested.
+    """
+
+    folder: Path
+    checkpoint_hash: str
+    split: str
+
+
+def newest_prediction(folder: str | Path, split: str, scene: str) -> tuple[TestedScenes, str]:
+    """The newest prediction of a scene in a run folder, of whichever checkpoint and protocol.
 
     Args:
         folder: the run folder.
@@ -78,18 +95,19 @@ def newest_prediction(folder: str | Path, split: str, scene: str) -> tuple[Path,
         scene: its name; the empty string takes the first scene.
 
     Returns:
-        The folder of predictions, which is named after split and checkpoint, and the scene's name.
+        The test that it comes from, and the scene's name.
 
     Raises:
         FileNotFoundError: lists the scenes that have predictions.
     """
-    tested = Path(folder).expanduser().glob(f"predictions/*/{split}")
-    for predictions in sorted(tested, key=lambda path: path.stat().st_mtime, reverse=True):
+    tested = Path(folder).expanduser().glob(f"predictions/*/{split}/*/{PROTOCOL}")
+    for protocol in sorted(tested, key=lambda path: path.stat().st_mtime, reverse=True):
+        predictions = protocol.parent
         files = predictions.rglob("*.npy")
         names = sorted(str(path.relative_to(predictions).with_suffix("")) for path in files)
         chosen = scene or (names[0] if names else "")
         if chosen in names:
-            return predictions, chosen
+            return TestedScenes(predictions, predictions.parents[1].name, split), chosen
         raise FileNotFoundError(
             f"{predictions} has no prediction of scene {scene!r}; it has {', '.join(names[:12])}"
         )

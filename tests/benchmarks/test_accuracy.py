@@ -147,8 +147,8 @@ def test_the_networks_have_equal_size_and_the_experiments_are_complete():
 
 def test_scores_are_those_of_the_last_validation(tmp_path):
     path = tmp_path / "metrics.csv"
-    path.write_text("step,train/loss,val/miou,val/iou/wall\n3,,0.1,0.2\n7,,0.3,\n8,1.5,,\n")
-    assert read_scores(path) == {"step": 7, "val/miou": 0.3}
+    path.write_text("step,train/loss,val/miou_point,val/iou/wall\n3,,0.1,0.2\n7,,0.3,\n8,1.5,,\n")
+    assert read_scores(path) == {"step": 7, "val/miou_point": 0.3}
 
 
 def test_steps_are_timed(data_dir, monkeypatch):

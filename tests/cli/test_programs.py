@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
 from pc3d.data.datasets import ScanNet
+from pc3d.data.specs import SCANNET20
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
@@ -52,7 +55,14 @@ def test_a_run_folder_holds_what_the_run_needs_to_be_repeated(trained):
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     with next((trained / "csv").rglob("metrics.csv")).open() as file:
         columns = set(csv.DictReader(file).fieldnames or ())
-    assert {"train/loss_epoch", "val/miou", "val/macc", "val/oa", "val/iou/wall"} <= columns
+    assert {
+        "train/loss_epoch",
+        "val/miou_point",
+        "val/miou_voxel",
+        "val/macc",
+        "val/oa",
+        "val/iou/wall",
+    } <= columns
     assert list((trained / "tensorboard").glob("events.*"))
 
 
@@ -76,7 +86,7 @@ def test_test_scores_every_point_in_input_order(trained, call, data_dir, capsys)
     result = result_of(trained)
     reader = ScanNet(data_dir / "synthetic")
     confusion = ConfusionMatrix(20)
-    folder = trained / "predictions" / result["checkpoint_hash"] / "test"
+    (folder,) = (trained / "predictions" / result["checkpoint_hash"] / "test").glob("single-*")
     for scene in reader.scenes("test"):
         truth = reader.read(scene, "test").segment
         prediction = np.load(folder / f"{scene}.npy")
@@ -87,28 +97,66 @@ def test_test_scores_every_point_in_input_order(trained, call, data_dir, capsys)
     again = scores(confusion.compute())
     assert again.miou == pytest.approx(result["miou"]) and again.oa == pytest.approx(result["oa"])
     assert result["confusion"] == confusion.compute().tolist()
+    assert result["metric"] == "test/miou_point" and "by_distance" not in result
+    assert result["scenes"] == reader.scenes("test")
     assert len(list(folder.glob("*.npy"))) == COUNTS["num_test"]
     for stated in ("every original point", "mean over the classes", "wall", "mIoU"):
         assert stated in output
 
 
-def test_tiled_scenes_lose_no_point(trained, call, data_dir):
+def test_tiled_scenes_lose_no_point(trained, call, data_dir, monkeypatch, capsys):
+    """Neither in all nor by distance, which these rooms pretend to be LiDAR scans for."""
+    pretended = replace(SCANNET20, sensor="lidar")
+    monkeypatch.setattr("pc3d.data.datasets.scannet.SCANNET20", pretended)
     call(test_program.main, [f"run={trained}", "task.max_eval_voxels=400", "predictions=false"])
     reader = ScanNet(data_dir / "synthetic")
     truth = [reader.read(scene, "test").segment for scene in reader.scenes("test")]
     labelled = sum(int((segment >= 0).sum()) for segment in truth)
-    assert sum(map(sum, result_of(trained)["confusion"])) == labelled
+    result = result_of(trained)
+    assert sum(map(sum, result["confusion"])) == result["num_labelled"] == labelled
+    assert sum(part["num_labelled"] for part in result["by_distance"]) == labelled
+    assert result["settings"]["max_eval_voxels"] == 400
+    assert "IoU by distance from the sensor" in capsys.readouterr().out
 
 
 def test_predictions_are_kept_apart_by_checkpoint(trained, call):
     """A stale file in the folder of the same checkpoint does not survive a new test."""
     call(test_program.main, [f"run={trained}"])
-    folder = trained / "predictions" / result_of(trained)["checkpoint_hash"] / "test"
+    digest = result_of(trained)["checkpoint_hash"]
+    (folder,) = (trained / "predictions" / digest / "test").glob("single-*")
     stale = folder / "scene9999_00.npy"
     stale.touch()
-    assert file_hash(trained / "checkpoints" / "best.ckpt") == folder.parent.name
+    assert file_hash(trained / "checkpoints" / "best.ckpt") == digest
     call(test_program.main, [f"run={trained}"])
     assert not stale.exists() and len(list(folder.glob("*.npy"))) == COUNTS["num_test"]
+
+
+def test_a_killed_test_goes_on_where_it_was(trained, call, start, caplog):
+    """With two views of every scene; the scores are those of a test that ran through."""
+    arguments = [f"run={trained}", "split=val", "tta.views=[{angle: 90}, {scale: 1.05}]"]
+    process = start(*program("test.py"), *arguments)
+    pattern = "predictions/*/val/tta2-*/counts/*.npz"
+    wait_for(lambda: any(trained.glob(pattern)), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = {path: path.stat().st_mtime_ns for path in trained.glob(pattern)}
+    assert 0 < len(done) < COUNTS["num_val"], "killed too late"
+    results = []
+    for more in ([], ["resume=false"]):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            call(test_program.main, [*arguments, *more])
+        (path,) = (trained / "test").glob("val-*_tta2.json")
+        results.append(path.read_text())
+        path.unlink()
+        kept = [path for path, time in done.items() if path.stat().st_mtime_ns == time]
+        reused = f"{len(done)} of {COUNTS['num_val']} scenes are reused"
+        assert len(kept) == (0 if more else len(done))
+        assert (reused in caplog.text) == (not more)
+    assert results[0] == results[1]
+    result = json.loads(results[0])
+    assert result["metric"] == "val/miou_point_tta2" and "2 views" in result["protocol"]
+    assert [view["angle"] for view in result["settings"]["views"]] == [90, 0]
 
 
 def test_a_tested_run_shows_itself(trained, call, tmp_path, capsys):
@@ -199,7 +247,7 @@ def test_two_gloo_processes_give_the_metric_of_one(trained, call, start):
     (path,) = (trained / "test").glob("val-*.json")
     one = json.loads(path.read_text())
     path.unlink()
-    arguments = [f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu"]
+    arguments = [f"run={trained}", "split=val", "ckpt=last", "trainer=ddp_cpu", "resume=false"]
     finish(start(*program("test.py"), *arguments))
     assert json.loads(path.read_text()) == one
 
@@ -210,7 +258,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(start, tmp_p
     finish(start(*program("train.py"), *arguments, run_dir=whole))
     process = start(*program("train.py"), *arguments, run_dir=killed)
     last = killed / "checkpoints" / "last.ckpt"
-    wait_for(last, process)
+    wait_for(last.exists, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     stopped_at = torch.load(last, weights_only=True)["epoch"]
@@ -227,7 +275,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(start, tmp_p
 def test_ctrl_c_says_how_to_continue(start, tmp_path):
     arguments = [*TINY, "trainer.max_epochs=1000"]
     process = start(*program("train.py"), *arguments, run_dir=tmp_path / "run")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
     time.sleep(0.5)  # into the next epoch: fsspec swallows an interrupt while it saves
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -236,12 +284,12 @@ def test_ctrl_c_says_how_to_continue(start, tmp_path):
     assert checkpoint_path(tmp_path / "run", "last").is_file()
 
 
-def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
-    """Return when `path` exists; fail if the process ends before."""
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen, seconds: float = 120) -> None:
+    """Return when something has happened; fail if the process ends before."""
     deadline = time.monotonic() + seconds
-    while not path.exists():
+    while not happened():
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, f"{path} did not appear in {seconds} s"
+        assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
         time.sleep(0.02)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pc3d.metrics import scores
+from pc3d.metrics import ABSENT_POLICIES, scores
 
 
 def close(tensor: torch.Tensor, expected: list[float]) -> bool:
@@ -52,3 +52,41 @@ def test_counts_beyond_float32_are_exact():
     result = scores(torch.tensor([[count, 0], [1, count]]))
     assert result.oa == 2 * count / (2 * count + 1)
     assert result.num_labels.tolist() == [count, count + 1]
+
+
+# Class 0 is there, 1 is nowhere, 2 is predicted once but never true, 3 is never predicted.
+GAPS = torch.tensor([[3, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("absent", "iou", "miou"),
+    [
+        ("nan", [1 / 2, math.nan, 0, 0], (1 / 2) / 3),
+        ("zero", [1 / 2, 0, 0, 0], (1 / 2) / 4),
+        ("one", [1 / 2, 1, 1, 0], (1 / 2 + 1 + 1) / 4),
+        ("labelled", [1 / 2, math.nan, math.nan, 0], (1 / 2) / 2),
+    ],
+)
+def test_policies_of_absent_classes(absent, iou, miou):
+    result = scores(GAPS, absent)
+    assert close(result.iou, iou)
+    assert result.miou == pytest.approx(miou)
+    assert result.oa == pytest.approx(3 / 6)
+    assert result.macc == pytest.approx((3 / 4 + 0) / (4 if absent == "zero" else 2))
+
+
+def test_policies_agree_where_every_class_occurs():
+    matrix = torch.tensor([[5, 3, 0], [1, 2, 2], [0, 4, 1]])
+    mious = {scores(matrix, policy).miou for policy in ABSENT_POLICIES}
+    assert len(mious) == 1
+
+
+@pytest.mark.parametrize("absent", ABSENT_POLICIES)
+def test_without_labels_there_are_no_scores(absent):
+    result = scores(torch.zeros(3, 3, dtype=torch.int64), absent)
+    assert math.isnan(result.miou) and result.iou.isnan().all()
+
+
+def test_unknown_policy():
+    with pytest.raises(ValueError, match=r"nan, zero, one, labelled; got 'mean'"):
+        scores(GAPS, "mean")

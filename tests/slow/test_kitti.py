@@ -35,6 +35,9 @@ def train_and_test(experiment: str, shared_data: Path, folder: Path) -> dict:
 def test_one_real_scan_can_be_fitted(shared_data, tmp_path):
     result = train_and_test("kitti_one_scan", shared_data, tmp_path)
     assert result["miou"] >= 0.95
+    near, *_, far = result["by_distance"]
+    assert near["num_labelled"] > far["num_labelled"] > 0
+    assert sum(part["num_labelled"] for part in result["by_distance"]) == result["num_labelled"]
 
 
 def test_a_few_scans_carry_over_to_another_street(shared_data, tmp_path):
@@ -50,7 +53,7 @@ def test_a_few_scans_carry_over_to_another_street(shared_data, tmp_path):
     assert ours >= 0.25 and ours > look_up, (ours, look_up)
 
     predictions = tmp_path / "run" / "predictions" / result["checkpoint_hash"] / "test"
-    (labels,) = (predictions / "submission").rglob("*.label")
+    (labels,) = predictions.glob("*/submission/**/*.label")
     written = np.fromfile(labels, dtype=np.uint32)
     assert len(written) == len(street)
     assert set(np.unique(written)) <= set(SEMANTICKITTI19.raw_ids)

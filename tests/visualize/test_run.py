@@ -47,8 +47,9 @@ def run_folder(folder: Path, data_dir: Path, *overrides: str) -> Path:
     path = folder / "checkpoints" / "last.ckpt"
     path.parent.mkdir()
     torch.save({"pc3d": facts(config, data), "state_dict": task.state_dict()}, path)
-    predictions = folder / "predictions" / file_hash(path) / "test"
+    predictions = folder / "predictions" / file_hash(path) / "test" / "single"
     predictions.mkdir(parents=True)
+    (predictions / "protocol.json").write_text("{}")
     for scene in data.reader.scenes("test"):
         num_points = len(data.reader.read(scene, "test"))
         np.save(predictions / f"{scene}.npy", np.arange(num_points, dtype=np.int16) % 20)

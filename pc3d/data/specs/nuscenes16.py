@@ -59,6 +59,7 @@ NUSCENES16 = DatasetSpec(
         **{raw: IGNORE_INDEX for raw in _IGNORED},
         **{raw: index for index, (*_, names) in enumerate(_CLASSES) for raw in names},
     },
+    sensor="lidar",
 )
 CLASS_OF_CATEGORY: dict[str, int] = {
     **{name: IGNORE_INDEX for name in _IGNORED.values()},

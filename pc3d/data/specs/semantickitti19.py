@@ -38,6 +38,7 @@ SEMANTICKITTI19 = DatasetSpec(
         **{raw: IGNORE_INDEX for raw in _IGNORED},
         **{raw: index for index, (*_, ids) in enumerate(_CLASSES) for raw in ids},
     },
+    sensor="lidar",
 )
 
 # bus, on-rails, lane-marking, moving-on-rails, moving-bus

@@ -1,0 +1,55 @@
+"""What a prediction depends on names the folder that it is kept in; nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from pc3d.cli.build import build_data
+from pc3d.cli.config import compose_config
+from pc3d.cli.test import protocol_name, protocol_of
+from pc3d.data.views import View, Voting
+
+TWO = (View(), View(flip="x"))
+
+
+@pytest.fixture(autouse=True)
+def data_folder(monkeypatch):
+    monkeypatch.setenv("PC3D_DATA", "data")
+
+
+def folder(*overrides: str, voting: Voting | None = None) -> str:
+    config = compose_config("config", ["paths.run_dir=run", "model=minkunet14a", *overrides])
+    data = build_data(config)
+    data.voting = voting or Voting()
+    return protocol_name(data.voting, protocol_of(config, data))
+
+
+def test_everything_that_changes_a_prediction_changes_the_folder():
+    names = [
+        folder(),
+        folder("task.max_eval_voxels=7"),
+        folder("dataset.voxel_size=0.3"),
+        folder("dataset.features=[color]"),
+        folder("augment.eval=[]"),
+        folder("dataset.reader.root=elsewhere"),
+        folder("trainer.precision=bf16-mixed"),
+        folder("model.stem_kernel_size=5"),
+        folder("dataset=scannet", "recipe=default", "dataset.voxel_size=0.08"),
+        folder(voting=Voting(fragments=True)),
+        folder(voting=Voting(views=TWO)),
+        folder(voting=Voting(views=TWO[::-1])),
+        folder(voting=Voting(views=TWO, fragments=True)),
+    ]
+    assert len(set(names)) == len(names)
+    assert [name.rsplit("-", 1)[0] for name in names[-5:]] == [
+        "single",
+        "fragments",
+        "tta2",
+        "tta2",
+        "tta2_fragments",
+    ]
+
+
+def test_what_changes_no_prediction_keeps_the_folder():
+    others = ("num_workers=7", "seed=5", "dataset.max_voxels=9", "augment.train=[]")
+    assert folder(*others, "trainer=ddp_cpu", "loss=lovasz", "paths.cache_dir=x") == folder()
