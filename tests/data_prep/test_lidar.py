@@ -14,6 +14,7 @@ from data_prep.streets.labels import Label, Thing
 from data_prep.streets.sensor import GROUND_HIT, Beams, Pose, scan
 from data_prep.streets.sequence import Drive
 from data_prep.streets.surfaces import Surface
+from pc3d.io.semantickitti import read_labels, read_scan
 
 BEAMS = Beams(60)
 FLAT = Course(np.zeros((2, 3)), np.zeros((2, 3)))
@@ -306,3 +307,24 @@ def test_far_returns_are_partly_unlabelled_and_few_are_outliers(drive):
     assert 0 < outliers.mean() < 1e-3
     assert (result.instance[outliers | unlabelled] == 0).all()
     assert _ranges(result).max() < 80.0
+
+
+def test_scans_resemble_a_real_one(shared_data):
+    """Share of rays that return, ranges, height of the road, and remission by material."""
+    folder = shared_data / "semantickitti" / "sequences" / "00"
+    points = read_scan(folder / "velodyne" / "000000.bin").astype(np.float64)
+    semantic = read_labels(folder / "labels" / "000000.label", len(points)).semantic
+    scans = [Drive(0, sequence, 1.0).scan(sequence, Beams(200)) for sequence in (0, 1, 5)]
+    made = np.concatenate([result.points for result in scans]).astype(np.float64)
+    label = np.concatenate([result.label for result in scans])
+    assert 0.85 < len(made) / (3 * 200) / (len(points) / 2083) < 1.1
+    quartiles = [np.quantile(np.linalg.norm(p[:, :3], axis=1), (0.25, 0.5, 0.75)) for p in
+                 (points, made)]  # fmt: skip
+    assert np.abs(np.log(quartiles[1] / quartiles[0])).max() < np.log(1.6)
+    for name in (Label.ROAD, Label.SIDEWALK, Label.BUILDING, Label.VEGETATION):
+        real, ours = points[semantic == name], made[label == name]
+        assert abs(np.median(real[:, 3]) - np.median(ours[:, 3])) < 0.12
+        assert 0.25 < len(ours) / len(made) / (len(real) / len(points)) < 4.0
+    near = [(np.abs(p[:, :2]) < 6.0).all(axis=1) for p in (points, made)]
+    real_road = np.median(points[near[0] & (semantic == Label.ROAD), 2])
+    assert abs(real_road - np.median(made[near[1] & (label == Label.ROAD), 2])) < 0.15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from scipy.spatial import cKDTree
 
 from data_prep import synthetic
 from data_prep.rooms.shapes import Shape
+from data_prep.streets import vehicles
 from data_prep.streets.labels import COUNTED, Label, Thing
+from data_prep.streets.layout import Stream
 from data_prep.streets.sequence import SPEED, Drive
 from data_prep.synthetic import generate, generate_streets, main
 from data_prep.whole_set import MARKER
@@ -244,7 +247,35 @@ def test_instances_are_the_same_things_in_every_frame():
     driven = [length for (label, _), length in moved.items() if label >= Label.MOVING_CAR]
     assert len(still) > 20 and max(still) == 0.0
     assert len(driven) > 8 and min(driven) > 0.15 and max(driven) < 3.5  # within 0.2 s
-    assert frames[0].keys() & frames[2].keys()
+    later = frames[0].keys() & frames[2].keys()
+    assert sum(label >= Label.MOVING_CAR for label, _ in later) > 5
+    for key in later:  # the same car, not another one in its place
+        sizes = [[np.linalg.norm(s.axes) for s in frame[key].shapes] for frame in frames[::2]]
+        np.testing.assert_allclose(*sizes, rtol=1e-9)
+
+
+def test_traffic_surrounds_the_sensor_all_along():
+    for frame in (0, 5, 40):  # up to 80 s and 800 m from the start
+        moving = [t for t in _things(20.0, frame) if t.label >= Label.MOVING_CAR]
+        ahead = np.array([_center(t.shapes)[0] for t in moving]) - 20.0 * frame
+        assert np.abs(ahead).max() < 130.0
+        assert (ahead > 10.0).sum() > 5 and (ahead < -10.0).sum() > 5
+
+
+def test_the_own_lane_is_free_around_the_sensor():
+    """Of two lanes full of cars, one every 10 m."""
+    street = Drive(0, 0, 1.0).street
+    lane = street.ground.half_road / 2
+    cars = ((1.0, Label.MOVING_CAR, vehicles.car),)
+    full = tuple(Stream(cars, d, SPEED, 10.0) for d in (-lane, lane))
+    for time in (0.0, 3.3):
+        u = SPEED * time
+        things = replace(street, streams=full).things(u, time)
+        places = np.array([_center(t.shapes)[:2] for t in things if t.label == Label.MOVING_CAR])
+        along, across = street.ground.course.coordinates(*places.T)
+        own, other = np.abs(along - u)[across < 0], np.abs(along - u)[across > 0]
+        assert 12.0 < own.min() < 26.0 and other.min() < 8.0
+        assert len(own) > 10
 
 
 def test_the_street_does_not_depend_on_where_it_is_looked_at_from():
