@@ -28,10 +28,8 @@ USER_ERRORS = (
     MisconfigurationException,
 )
 TRACEBACK = "PC3D_TRACEBACK"
-_SIGNAL = re.compile(r"killed by signal: ([\w ]+)")
-_WORKER_DIED = re.compile(
-    rf"DataLoader worker \(pid.*\) (is {_SIGNAL.pattern}|exited unexpectedly)"
-)
+_REASON = re.compile(r"(?:killed by signal: |with )([\w ]+)")
+_WORKER_DIED = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)")
 
 
 def report_errors(program: Callable[P, R]) -> Callable[P, R]:
@@ -63,16 +61,15 @@ def message(error: BaseException) -> str:
     return text.strip() or type(error).__name__
 
 
-def _worker_death(error: BaseException | None) -> str:
-    signal = None
-    while error is not None and signal is None:  # torch raises the second message from the first
-        signal = _SIGNAL.search(str(error))
-        error = error.__cause__
-    if signal is None or signal.group(1) not in ("Killed", "Bus error"):
-        how = f" ({signal.group(1)})" if signal else ""
+def _worker_death(error: BaseException) -> str:
+    """What ended a worker, from torch's messages; the signal may be in the cause, or lost."""
+    texts = [str(e) for e in (error, error.__cause__) if e is not None]
+    reason = next(filter(None, map(_REASON.search, texts)), None)
+    how = f" ({reason.group(1)})" if reason else ""
+    if reason and reason.group(1) not in ("Killed", "Bus error"):
         return f"a data worker died{how}; with num_workers=0 the fault shows where it is"
     return (
-        f"a data worker was killed ({signal.group(1)}): most likely memory ran out. What loading "
-        "needs was said at the start. Lower num_workers or dataset.max_voxels, or allow more "
-        "memory: containers and batch systems have limits of their own."
+        f"a data worker was killed{how}: most likely memory ran out. What loading needs was said "
+        "at the start. Lower num_workers or dataset.max_voxels, or allow more memory: containers "
+        "and batch systems have limits of their own."
     )

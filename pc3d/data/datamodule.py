@@ -110,9 +110,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.trainer is None or not self.trainer.is_global_zero:
             return
         fitting = stage == TrainerFn.FITTING
-        levers = f"num_workers ({self.num_workers})"
-        if fitting:
-            levers += f" or dataset.max_voxels ({self.max_voxels:,})"
+        levers = [f"num_workers ({self.num_workers})"] * bool(self.num_workers)
+        levers += [f"dataset.max_voxels ({self.max_voxels})"] * fitting
         loads = [self._train_load()] if fitting else []
         if not fitting or self.trainer.enable_validation:  # beside training, whose workers stay
             splits = {"fit": "val", "validate": "val", "test": self.test_split, "predict": "test"}

@@ -26,7 +26,6 @@ LOADING_BYTES_PER_POINT = 200
 WORKER_BYTES = 50 * 2**20
 """What a forked worker has for itself before it has read anything: 10 MiB measured, and more as it
 touches what it shares with its parent."""
-_NO_LIMIT = 2**60  # what version 1 of control groups writes is a little less than 2**63
 
 
 class Needed(NamedTuple):
@@ -143,7 +142,7 @@ def report(needed: Needed, free: Free) -> str:
     )
 
 
-def shortage(needed: Needed, free: Free, levers: str) -> str | None:
+def shortage(needed: Needed, free: Free, levers: Sequence[str]) -> str | None:
     """A warning if more is needed than is free; None if not, or where that is unknown.
 
     Args:
@@ -158,9 +157,10 @@ def shortage(needed: Needed, free: Free, levers: str) -> str | None:
     ]
     if not lacking:
         return None
-    larger = ", or make /dev/shm larger (docker run --shm-size=...)"
-    advice = f"Lower {levers}" + larger * lacking[-1].startswith("/dev/shm")
-    return f"{'; '.join(lacking)}: data workers may be killed. {advice}."
+    advice = [f"lower {' or '.join(levers)}"] if levers else ["free some, or cut large scenes"]
+    if lacking[-1].startswith("/dev/shm"):
+        advice.append("make /dev/shm larger (docker run --shm-size=...)")
+    return f"{'; '.join(lacking)}: processes may be killed; {', or '.join(advice)}"
 
 
 def show(num_bytes: int | None) -> str:
@@ -199,7 +199,7 @@ def _group_rooms(root: Path) -> Iterator[int]:
 
 def _room(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
     limits, used = _lines(group / limit), _lines(group / usage)
-    if not limits or not used or limits[0] == "max" or int(limits[0]) > _NO_LIMIT:
+    if not limits or not used or limits[0] == "max":
         return
     cached = [
         line.split()[1]

@@ -231,7 +231,7 @@ def test_training_says_what_memory_loading_needs(make_datamodule, caplog, monkey
         memory.needed_bytes([train, val], 4, 1), memory.Free(10 * 2**30, 1000)
     )
     assert (level, warned) == ("INFO", "WARNING")
-    assert "Lower num_workers (1) or dataset.max_voxels (40)" in warning
+    assert "lower num_workers (1) or dataset.max_voxels (40)" in warning
 
 
 def test_testing_and_training_without_validation_say_it_too(make_datamodule, caplog, monkeypatch):
@@ -240,14 +240,24 @@ def test_testing_and_training_without_validation_say_it_too(make_datamodule, cap
     run = partial(make_trainer().test, Recorder(), datamodule=datamodule, verbose=False)
     ((_, text),) = memory_lines(caplog, monkeypatch, 0, run)
     assert "0 MiB in /dev/shm (free: 0 MiB)" in text and "up to 0 MiB of RAM" in text
-    caplog.clear()
-    loads = []
-    monkeypatch.setattr(
-        memory, "needed_bytes", lambda found, *_: loads.extend(found) or Needed(1, 1)
-    )
+    found = []
+
+    def needed_bytes(loads, *rest) -> Needed:
+        found.append([load.num_points for load in loads])
+        return Needed(1, 1)
+
+    monkeypatch.setattr(memory, "needed_bytes", needed_bytes)
+    run()
     trainer = make_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(Recorder(), datamodule=datamodule)
-    assert [load.num_points for load in loads] == [80]
+    assert found == [[62], [80]]
+
+
+def test_workers_hand_batches_over_in_shared_memory(make_datamodule):
+    """So that a full /dev/shm is an error; see `pc3d.data.workers`."""
+    datamodule = make_datamodule(num_workers=1)
+    for loader in (datamodule.train_dataloader(), datamodule.val_dataloader()):
+        assert "collate_shared" in repr(loader.collate_fn)
 
 
 def test_it_can_be_built_from_a_configuration(kitti_root, tmp_path):

@@ -42,6 +42,8 @@ def test_the_largest_batch_in_numbers():
     # cropped to 60 of 100 voxels the third has 240 points; no batch has more than 4 per voxel
     assert memory.largest_batch(sizes, 60, 2) == (240, 60)
     assert memory.largest_batch(sizes, 1000, 1) == (400, 100)
+    # cropped to half of its voxels, a scene has half of its points, though another is denser
+    assert memory.largest_batch([SceneSize(400, 200), SceneSize(90, 30)], 100, 1) == (200, 100)
 
 
 def test_no_batch_is_larger_than_the_largest():
@@ -97,14 +99,14 @@ VERSION_2 = {
     "sys/fs/cgroup/job/step/memory.current": "7\n",
     "sys/fs/cgroup/job/memory.max": "3000000\n",
     "sys/fs/cgroup/job/memory.current": "2000000\n",
-    "sys/fs/cgroup/job/memory.stat": "anon 5\ninactive_file 400000\nactive_file 3\n",
+    "sys/fs/cgroup/job/memory.stat": "inactive_anon 77\ninactive_file 400000\nactive_file 3\n",
 }
 VERSION_1 = {
     **MEMINFO,
     "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/1a:b\n0::/\n",
     "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000000\n",
     "sys/fs/cgroup/memory/memory.usage_in_bytes": "700000\n",
-    "sys/fs/cgroup/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 50000\n",
+    "sys/fs/cgroup/memory/memory.stat": "inactive_file 1\ntotal_rss 9\ntotal_inactive_file 50000\n",
 }
 NO_LIMIT = {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}
 OVERDRAWN = {"sys/fs/cgroup/job/memory.current": "9000000\n"}
@@ -160,9 +162,14 @@ def test_the_report_says_both():
     ],
 )
 def test_a_shortage_names_what_to_lower(free, parts):
-    text = memory.shortage(Needed(3 * GIB, 80 * MIB), free, "num_workers (4)")
+    text = memory.shortage(Needed(3 * GIB, 80 * MIB), free, ["num_workers (4)", "max_voxels (9)"])
     if parts is None:
         assert text is None
     else:
-        assert all(part in text for part in [*parts, "Lower num_workers (4)"])
+        assert all(part in text for part in [*parts, "lower num_workers (4) or max_voxels (9)"])
         assert ("--shm-size" in text) == ("--shm-size" in parts)
+
+
+def test_what_cannot_be_lowered_is_not_named():
+    text = memory.shortage(Needed(GIB, 0), Free(MIB, 0), [])
+    assert "1.0 GiB" in text and "lower" not in text and "shm" not in text

@@ -55,14 +55,14 @@ class Convolves:
 
 
 def test_forked_workers_end_after_this_process_used_two_threads(scannet_root, two_threads):
-    """Voxelization and a convolution, here with two threads and then in twenty forked workers."""
+    """Voxelization and a convolution, here with two threads and then in ten forked workers."""
     loader = make_loader(scannet_root, 0)
     loader.collate_fn = Convolves()
     keys = torch.randint(0, 1 << 20, (300_000,))
     cuda_ops.voxelize(keys)  # large enough for more than one thread
     expected = list(loader)
     with watchdog(90):
-        for _ in range(10):
+        for _ in range(5):
             forked = make_loader(scannet_root, 2, multiprocessing_context="fork")
             forked.collate_fn = Convolves()
             assert list(forked) == expected
