@@ -48,9 +48,9 @@ def peak_memory(workload: Workload, contestant: str, threads: int) -> Memory:
     return Memory(workload.name, contestant, before, peak)
 
 
-def peak_mib() -> float:
-    """Largest resident set that this process had, in MiB."""
-    status = Path("/proc/self/status")
+def peak_mib(process: int | str = "self") -> float:
+    """Largest resident set that a process had, in MiB; of another one only under Linux."""
+    status = Path(f"/proc/{process}/status")
     if status.exists():
         # ru_maxrss starts at the size of the process that this one was forked from.
         for line in status.read_text(encoding="utf-8").splitlines():

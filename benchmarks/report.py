@@ -89,30 +89,15 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for cells in self.tables():
-            table = Table(*cells.header, title=cells.title)
-            for row in cells.rows:
-                table.add_row(*row)
-            console.print(table)
-        for note in [*self.notes, *self.overrun()]:
-            console.print(note)
+        show(console, self.tables(), [*self.notes, *self.overrun()])
 
     def markdown(self) -> str:
         """The tables for a page of the documentation."""
-        lines = []
-        for cells in self.tables():
-            lines += [f"### {cells.title}", "", _line(cells.header)]
-            lines += [_line(["---"] * len(cells.header)), *map(_line, cells.rows), ""]
-        lines += [f"* {note}" for note in [*self.notes, *self.overrun()]]
-        return "\n".join(lines).rstrip() + "\n"
+        return markdown(self.tables(), [*self.notes, *self.overrun()])
 
     def write(self, paths: Sequence[Path]) -> None:
         """Write `.json` and `.md` files."""
-        for path in paths:
-            if path.suffix == ".md":
-                write_text(path, self.markdown())
-            else:
-                write_json(path, self.as_json())
+        write(paths, self.as_json(), self.markdown())
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: the case of every row is laid flat."""
@@ -126,6 +111,36 @@ class Report:
         }
 
 
+def show(console: Console, tables: Sequence[Cells], notes: Sequence[str]) -> None:
+    """Print tables and what is to be said about them."""
+    for cells in tables:
+        table = Table(*cells.header, title=cells.title)
+        for row in cells.rows:
+            table.add_row(*row)
+        console.print(table)
+    for note in notes:
+        console.print(note)
+
+
+def markdown(tables: Sequence[Cells], notes: Sequence[str]) -> str:
+    """The same for a page of the documentation."""
+    lines = []
+    for cells in tables:
+        lines += [f"### {cells.title}", "", _line(cells.header)]
+        lines += [_line(["---"] * len(cells.header)), *map(_line, cells.rows), ""]
+    lines += [f"* {note}" for note in notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write(paths: Sequence[Path], values: Mapping[str, Any], text: str) -> None:
+    """Write the text to `.md` files and the values to all others, as JSON."""
+    for path in paths:
+        if path.suffix == ".md":
+            write_text(path, text)
+        else:
+            write_json(path, values)
+
+
 def wide_console() -> Console:
     """The console, wide enough for the tables if it is no terminal."""
     width = None if Console().is_terminal else WIDTH
@@ -134,18 +149,10 @@ def wide_console() -> Console:
 
 def facts(options: Options, workloads: Sequence[Workload]) -> dict[str, Any]:
     """What the numbers were measured on, with, and when."""
-    found = environment()
-    del found["num_threads"]  # varies within the run
+    found = machine_facts(f"median of {options.runs} after {options.warmup}, interleaved")
     found["packages"] |= {name: package_version(name) for name in ("spconv", "numba")}
-    state = git_state(REPOSITORY)
     return {
         **found,
-        "cores": os.cpu_count(),
-        "kernels": served().isa,
-        "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-        "commit": None if state is None else state["commit"],
-        "uncommitted_changes": state is not None and bool(state["diff"]),
-        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "warmup": options.warmup,
         "runs": options.runs,
         "workloads": [
@@ -161,6 +168,23 @@ def facts(options: Options, workloads: Sequence[Workload]) -> dict[str, Any]:
     }
 
 
+def machine_facts(protocol: str) -> dict[str, Any]:
+    """Machine, versions, date, commit, and how it was measured."""
+    found = environment()
+    del found["num_threads"]  # varies within the run
+    state = git_state(REPOSITORY)
+    return {
+        **found,
+        "cores": os.cpu_count(),
+        "kernels": served().isa,
+        "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "commit": None if state is None else state["commit"],
+        "uncommitted_changes": state is not None and bool(state["diff"]),
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "protocol": protocol,
+    }
+
+
 def facts_table(facts: Mapping[str, Any]) -> Cells:
     """Machine, versions, date."""
     versions = {k: v for k, v in facts["packages"].items() if v is not None}
@@ -172,7 +196,7 @@ def facts_table(facts: Mapping[str, Any]) -> Cells:
         ["system", f"{facts['platform']}, Python {facts['python']}"],
         ["versions", ", ".join(f"{k} {v}" for k, v in versions.items())],
         ["kernels", facts["kernels"]],
-        ["protocol", f"median of {facts['runs']} after {facts['warmup']}, interleaved"],
+        ["protocol", facts["protocol"]],
         ["load average", ", ".join(f"{load:.1f}" for load in facts["load_average"] or ())],
     ]
     return Cells("Machine", ["what", "value"], rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -27,6 +28,8 @@ USER_ERRORS = (
     MisconfigurationException,
 )
 TRACEBACK = "PC3D_TRACEBACK"
+_REASON = re.compile(r"(?:killed by signal: |with )([\w ]+)")
+_WORKER_DIED = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)")
 
 
 def report_errors(program: Callable[P, R]) -> Callable[P, R]:
@@ -50,7 +53,23 @@ def message(error: BaseException) -> str:
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     text = str(error)
+    if _WORKER_DIED.search(text):
+        return _worker_death(error)
     if "DataLoader worker process" in text:  # torch puts the worker's traceback before its message
         name = type(error).__name__ + ": "
         text = text.rsplit(name, 1)[-1]
     return text.strip() or type(error).__name__
+
+
+def _worker_death(error: BaseException) -> str:
+    """What ended a worker, from torch's messages; the signal may be in the cause, or lost."""
+    texts = [str(e) for e in (error, error.__cause__) if e is not None]
+    reason = next(filter(None, map(_REASON.search, texts)), None)
+    how = f" ({reason.group(1)})" if reason else ""
+    if reason and reason.group(1) not in ("Killed", "Bus error"):
+        return f"a data worker died{how}; with num_workers=0 the fault shows where it is"
+    return (
+        f"a data worker was killed{how}: most likely memory ran out. What loading needs was said "
+        "at the start. Lower num_workers or dataset.max_voxels, or allow more memory: containers "
+        "and batch systems have limits of their own."
+    )

@@ -16,9 +16,9 @@ from pc3d.cli.arguments import find, merge, quote_paths
 from pc3d.cli.build import build_data, build_task, build_trainer
 from pc3d.cli.config import choices_line, compose_config, conf_dir, layered, register_resolvers
 from pc3d.cli.errors import report_errors
+from pc3d.cli.init_from import start_from
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
-from pc3d.models.checkpoint import load_network, read_checkpoint
 from pc3d.utils.allocator import keep_freed_memory
 from pc3d.utils.run_folder import checkpoint_path, read_run, save_run
 
@@ -41,7 +41,7 @@ def train(config: DictConfig, folder: Path) -> float:
     data = build_data(config)
     task = build_task(config, data)
     if config.init_from and not config.resume:
-        load_network(task.network, read_checkpoint(config.init_from), config.init_from)
+        start_from(Path(config.init_from).expanduser(), task.network, data.facts(), folder)
     trainer = build_trainer(config, folder)
     last = checkpoint_path(folder, "last") if config.resume else None
     features = "+".join(config.dataset.features)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from filelock import FileLock
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
+from pc3d.data import memory
 from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SceneDataset, SceneReader
 from pc3d.data.features import num_channels
-from pc3d.data.manifest import class_counts, scene_sizes
+from pc3d.data.manifest import SceneSize, class_counts, scene_sizes
 from pc3d.data.sample import VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
 from pc3d.data.spec import DatasetSpec
@@ -22,6 +25,9 @@ from pc3d.data.transforms.base import Augmentation
 from pc3d.data.view_dataset import ViewDataset, ViewSample, collate_view
 from pc3d.data.views import Voting
 from pc3d.data.voxelize import Voxelize
+from pc3d.data.workers import collate_shared
+
+_log = logging.getLogger(__name__)
 
 
 class SegmentationDataModule(pl.LightningDataModule):
@@ -119,11 +125,35 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
             self._train_sizes()  # fills the cache that the other processes read
 
-    def _train_sizes(self) -> list[int]:
-        sizes = scene_sizes(
+    def setup(self, stage: str) -> None:
+        """Say how much memory loading needs, and warn if there is less."""
+        if self.trainer is None or not self.trainer.is_global_zero:
+            return
+        fitting = stage == TrainerFn.FITTING
+        levers = [f"num_workers ({self.num_workers})"] * bool(self.num_workers)
+        levers += [f"dataset.max_voxels ({self.max_voxels})"] * fitting
+        loads = [self._train_load()] if fitting else []
+        if not fitting or self.trainer.enable_validation:  # beside training, whose workers stay
+            splits = {"fit": "val", "validate": "val", "test": self.test_split, "predict": "test"}
+            loads.append(memory.largest_scene(self.reader, splits[stage]))
+        needed = memory.needed_bytes(
+            loads, self.in_channels, self.num_workers, self.trainer.num_devices
+        )
+        free = memory.free_bytes()
+        _log.info("%s", memory.report(needed, free))
+        warning = memory.shortage(needed, free, levers)
+        if warning is not None:
+            _log.warning("%s", warning)
+
+    def _train_load(self) -> memory.Load:
+        sizes = self._train_sizes()
+        batch = memory.largest_batch(sizes, self.max_voxels, self.max_scenes)
+        return memory.Load(batch, max(size.num_points for size in sizes))
+
+    def _train_sizes(self) -> list[SceneSize]:
+        return scene_sizes(
             self.reader, "train", self.voxelize.voxel_size, self.cache_dir, self.num_workers
         )
-        return [size.num_voxels for size in sizes]
 
     def train_dataloader(self) -> DataLoader[VoxelSample]:
         rank, world_size = self._rank()
@@ -131,7 +161,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         shuffle = self.trainer is None or not self.trainer.overfit_batches  # type: ignore[attr-defined]
         mixes = self.augment.mix if shuffle else ()
         batches = VoxelBudgetBatchSampler(
-            sizes=self._train_sizes(),
+            sizes=[size.num_voxels for size in self._train_sizes()],
             max_voxels=self.max_voxels,
             max_scenes=self.max_scenes,
             seed=self.seed,
@@ -187,7 +217,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {
             "num_workers": self.num_workers,
+            "prefetch_factor": memory.PREFETCH if self.num_workers > 0 else None,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": on_gpu,
-            "collate_fn": collate,
+            "collate_fn": partial(collate_shared, collate),
         }

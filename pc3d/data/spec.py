@@ -63,19 +63,19 @@ class DatasetSpec:
         raw = np.asarray(raw, dtype=np.int64)
         low, high = min(self.raw_to_class), max(self.raw_to_class)
         unknown_class = IGNORE_INDEX - 1
-        table = np.full(high - low + 2, unknown_class, dtype=np.int64)  # the last for all others
+        table = np.full(high - low + 1, unknown_class, dtype=np.int64)
         for raw_id, class_id in self.raw_to_class.items():
             table[raw_id - low] = class_id
-        inside = (raw >= low) & (raw <= high)
-        classes: NDArray[np.int64] = table[np.where(inside, raw, high + 1) - low]
-        unknown = classes == unknown_class
-        if unknown.any():
-            found = np.unique(raw[unknown])[:8].tolist()
-            raise ValueError(
-                f"{source}: label ids {found} are not {self.name} ids (known: {low}..{high}). "
-                "Is this file from another data set or release?"
-            )
-        return classes
+        # Extremes are found several times faster than a mask, and few files have a wrong id.
+        if raw.size == 0 or (raw.min() >= low and raw.max() <= high):
+            classes: NDArray[np.int64] = table[raw - low]
+            if raw.size == 0 or classes.min() != unknown_class:
+                return classes
+        found = [raw_id for raw_id in np.unique(raw).tolist() if raw_id not in self.raw_to_class]
+        raise ValueError(
+            f"{source}: label ids {found[:8]} are not {self.name} ids (known: {low}..{high}). "
+            "Is this file from another data set or release?"
+        )
 
     def to_raw(self, classes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Map classes to the ids that submissions use.

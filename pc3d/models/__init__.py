@@ -1,7 +1,13 @@
 """Whole networks, from a `Batch` to a `SegmentationOutput`."""
 
-from pc3d.models.api import SegmentationModel, SegmentationOutput
+from pc3d.models.api import SegmentationModel, SegmentationOutput, TransferableModel
 from pc3d.models.minkunet import MinkUNet
 from pc3d.models.voxel_transformer import VoxelTransformer
 
-__all__ = ["MinkUNet", "SegmentationModel", "SegmentationOutput", "VoxelTransformer"]
+__all__ = [
+    "MinkUNet",
+    "SegmentationModel",
+    "SegmentationOutput",
+    "TransferableModel",
+    "VoxelTransformer",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -34,3 +35,19 @@ class SegmentationModel(Protocol):
     """A network: keyword-only constructor with typed parameters, and this call."""
 
     def __call__(self, batch: Batch) -> SegmentationOutput: ...
+
+
+class TransferableModel(SegmentationModel, Protocol):
+    """A network that says which of its tensors depend on the data; see `pc3d.models.transfer`.
+
+    Attributes:
+        channel_axes: every tensor of its state that has an entry per input channel, by its name in
+            the state, and which axis that is.
+        class_axes: the same for classes.
+    """
+
+    @property
+    def channel_axes(self) -> Mapping[str, int]: ...
+
+    @property
+    def class_axes(self) -> Mapping[str, int]: ...

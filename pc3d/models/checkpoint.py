@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,24 +76,38 @@ def load_network(network: nn.Module, checkpoint: dict[str, Any], source: str) ->
     Raises:
         ValueError: lists missing and unexpected keys and differing shapes; nothing is loaded then.
     """
-    state: dict[str, Tensor] = {
+    state = grow_codes(network, network_state(checkpoint))
+    refuse(misfits(network.state_dict(), state), checkpoint, source)
+    network.load_state_dict(state)
+
+
+def network_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The state of the network in a checkpoint of a whole run."""
+    return {
         name.removeprefix(PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(PREFIX)
     }
-    state = grow_codes(network, state)
-    own = network.state_dict()
-    problems = [f"  missing: {name}" for name in own if name not in state]
-    problems += [f"  unexpected: {name}" for name in state if name not in own]
+
+
+def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """A line for every tensor that keeps `state` from being loaded into a network with `own`."""
+    problems = [f"missing: {name}" for name in own if name not in state]
+    problems += [f"unexpected: {name}" for name in state if name not in own]
     problems += [
-        f"  shape of {name}: checkpoint {tuple(state[name].shape)}, model {tuple(own[name].shape)}"
+        f"shape of {name}: checkpoint {tuple(state[name].shape)}, model {tuple(own[name].shape)}"
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
+    return problems
+
+
+def refuse(problems: Sequence[str], checkpoint: dict[str, Any], source: str) -> None:
+    """Raise `ValueError` that lists the problems, if there are any."""
     if problems:
         trained = checkpoint[KEY].get("model")
-        shown = problems[:12] + [f"  ... {len(problems) - 12} more"] * (len(problems) > 12)
+        shown = [f"  {problem}" for problem in problems[:12]]
+        shown += [f"  ... {len(problems) - 12} more"] * (len(problems) > 12)
         raise ValueError(
             f"{source} holds another model (trained with {trained}):\n" + "\n".join(shown)
         )
-    network.load_state_dict(state)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import nn
 
 from pc3d.models.api import SegmentationOutput
-from pc3d.models.unet import UNet, conv_stem
+from pc3d.models.unet import HEAD_AXES, STEM_AXES, UNet, conv_stem
 from pc3d.sparse import Batch
 
 
@@ -24,6 +25,9 @@ class MinkUNet(nn.Module):
         stem_kernel_size: 3 or 5.
         expand_down: down convolutions widen (CodedVTR) instead of the first block (Choy et al.).
     """
+
+    channel_axes: ClassVar[Mapping[str, int]] = STEM_AXES
+    class_axes: ClassVar[Mapping[str, int]] = HEAD_AXES
 
     def __init__(
         self,

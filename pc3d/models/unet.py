@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from torch import nn
 
@@ -11,6 +12,10 @@ from pc3d.sparse import SparseTensor
 
 BlockFactory = Callable[[int, int], nn.Module]
 """`block(in_channels, out_channels)` makes one block of a stage."""
+STEM_AXES: Mapping[str, int] = MappingProxyType({"backbone.stem.0.conv.weight": 1})
+"""`TransferableModel.channel_axes` of a network with a `conv_stem` in the U-Net `backbone`."""
+HEAD_AXES: Mapping[str, int] = MappingProxyType({"head.weight": 0, "head.bias": 0})
+"""`TransferableModel.class_axes` of a network with the linear layer `head`."""
 
 
 class UNet(nn.Module):

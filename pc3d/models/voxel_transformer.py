@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
-from pc3d.models.unet import BlockFactory, UNet, conv_stem
+from pc3d.models.unet import HEAD_AXES, STEM_AXES, BlockFactory, UNet, conv_stem
 from pc3d.nn import BasicBlock, Codebook, VectorQuantizer
 from pc3d.nn.choice import balance_loss, observe_choices, usage_loss
 from pc3d.nn.observe import observe
@@ -37,6 +38,9 @@ class VoxelTransformer(nn.Module):
     Raises:
         ValueError: a stage or regularizer that does not exist.
     """
+
+    channel_axes: ClassVar[Mapping[str, int]] = STEM_AXES
+    class_axes: ClassVar[Mapping[str, int]] = HEAD_AXES
 
     def __init__(
         self,

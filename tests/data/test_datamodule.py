@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import hydra.utils
 import pytest
@@ -10,8 +11,11 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 
+from pc3d.data import memory
 from pc3d.data.datamodule import SegmentationDataModule
 from pc3d.data.datasets import SampleKey, ScanNet, SemanticKITTI
+from pc3d.data.manifest import SceneSize
+from pc3d.data.memory import Load, Needed
 from pc3d.data.transforms import CenterShift, ChromaticJitter, LaserMix, RandomRotate
 from pc3d.data.transforms.base import Augmentation
 
@@ -274,6 +278,53 @@ def test_testing_needs_no_training_data(make_datamodule, scannet_root):
     module = Recorder()
     make_trainer().test(module, datamodule=make_datamodule(), verbose=False)
     assert module.evaluated == ["scene0707_00"]
+
+
+def memory_lines(caplog, monkeypatch, shm: int, run) -> list[tuple[str, str]]:
+    free = memory.Free(ram=10 * 2**30, shm=shm)
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    with caplog.at_level("INFO", "pc3d.data.datamodule"):
+        run()
+    return [(r.levelname, r.getMessage()) for r in caplog.records if "loading" in r.getMessage()]
+
+
+def test_training_says_what_memory_loading_needs(make_datamodule, caplog, monkeypatch):
+    datamodule = make_datamodule(num_workers=1, max_voxels=40, max_scenes=2)
+    run = partial(make_trainer(max_epochs=1).fit, Recorder(), datamodule=datamodule)
+    (level, text), (warned, warning) = memory_lines(caplog, monkeypatch, 1000, run)
+    train = Load(memory.largest_batch(datamodule._train_sizes(), 40, 2), 80)
+    val = Load(SceneSize(62, 62), 62)
+    assert text == memory.report(
+        memory.needed_bytes([train, val], 4, 1), memory.Free(10 * 2**30, 1000)
+    )
+    assert (level, warned) == ("INFO", "WARNING")
+    assert "lower num_workers (1) or dataset.max_voxels (40)" in warning
+
+
+def test_testing_and_training_without_validation_say_it_too(make_datamodule, caplog, monkeypatch):
+    datamodule = make_datamodule(num_workers=0)
+    datamodule.test_split = "val"
+    run = partial(make_trainer().test, Recorder(), datamodule=datamodule, verbose=False)
+    ((_, text),) = memory_lines(caplog, monkeypatch, 0, run)
+    assert "0 MiB in /dev/shm (free: 0 MiB)" in text and "up to 0 MiB of RAM" in text
+    found = []
+
+    def needed_bytes(loads, *rest) -> Needed:
+        found.append([load.num_points for load in loads])
+        return Needed(1, 1)
+
+    monkeypatch.setattr(memory, "needed_bytes", needed_bytes)
+    run()
+    trainer = make_trainer(max_epochs=1, limit_val_batches=0)
+    trainer.fit(Recorder(), datamodule=datamodule)
+    assert found == [[62], [80]]
+
+
+def test_workers_hand_batches_over_in_shared_memory(make_datamodule):
+    """So that a full /dev/shm is an error; see `pc3d.data.workers`."""
+    datamodule = make_datamodule(num_workers=1)
+    for loader in (datamodule.train_dataloader(), datamodule.val_dataloader()):
+        assert "collate_shared" in repr(loader.collate_fn)
 
 
 def test_it_can_be_built_from_a_configuration(kitti_root, tmp_path):
