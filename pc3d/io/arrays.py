@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.io.reading import file_size, reading
+from pc3d.io.reading import reading
 
 INTEGERS, NUMBERS = "iu", "fiu"
 """Kinds of arrays, as `numpy.dtype.kind` names them."""
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+"""Of version 1.0, which all arrays of numbers have. Headers of later ones may claim 4 GiB."""
 
 
 def read_array(path: str | Path, columns: int | None = None, kinds: str = NUMBERS) -> NDArray[Any]:
@@ -27,7 +30,10 @@ def read_array(path: str | Path, columns: int | None = None, kinds: str = NUMBER
         FileNotFoundError: no such file.
         ValueError: not an array, a truncated one, or one of another kind or shape.
     """
-    file_size(path)
+    with reading(path), Path(path).open("rb") as file:
+        is_simple = file.read(len(_MAGIC)) == _MAGIC
+    if not is_simple:
+        raise ValueError(f"{path}: not a .npy file of numbers, or its beginning is damaged")
     with reading(path):
         # Not np.load, which also opens zip files and pickles.
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")

@@ -17,6 +17,7 @@ from pc3d.io.submission import SubmissionFormat, little_endian
 
 _CHANNELS = ("x", "y", "z", "intensity", "ring")
 _KEYFRAME = b'"samples/LIDAR_TOP/'  # how the paths of LiDAR keyframes begin
+_MAX_TEXT = 255  # of the name of a file; names and tokens are shorter
 _NUM_IDS = 256  # a label is one byte
 _META = {
     "use_camera": False,
@@ -119,7 +120,11 @@ def read_table(path: str | Path, **columns: type) -> list[dict[str, Any]]:
 
 
 def _check_row(path: str | Path, row: dict[str, Any], **columns: type) -> None:
-    wrong = [name for name, kind in columns.items() if not isinstance(row.get(name), kind)]
+    wrong = [
+        name
+        for name, kind in columns.items()
+        if not isinstance(row.get(name), kind) or len(str(row[name])) > _MAX_TEXT
+    ]
     if wrong:
         raise ValueError(f"{path}: an entry has no proper {', '.join(wrong)}: {str(row)[:200]}")
 

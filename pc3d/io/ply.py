@@ -45,7 +45,7 @@ def read_vertices(path: str | Path) -> dict[str, NDArray]:
     if missing:
         raise ValueError(
             f"{path}: the vertices have no {', '.join(missing)}; got the properties "
-            f"{list(vertices)}, expected at least x, y, z"
+            f"{str(list(vertices))[:400]}, expected at least x, y, z"
         )
     return vertices
 
@@ -97,7 +97,7 @@ def count_vertices(path: str | Path) -> int:
 
 def _vertex_element(path: str | Path, header: Header) -> Element:
     if "vertex" not in header.elements:
-        raise ValueError(f"{path}: no vertex element; got {list(header.elements)}")
+        raise ValueError(f"{path}: no vertex element; got {str(list(header.elements))[:400]}")
     return header.elements["vertex"]
 
 

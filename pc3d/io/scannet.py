@@ -70,7 +70,7 @@ def read_label_table(path: str | Path) -> dict[str, RawLabel]:
         name = row["raw_category"].strip()
         label = RawLabel(_id(row["id"], where), _id(row["nyu40id"], where))
         if table.setdefault(name, label) != label:
-            raise ValueError(f"{where}: {name!r} is {label}, but was {table[name]} before")
+            raise ValueError(f"{where}: {name[:80]!r} is {label}, but was {table[name]} before")
     return table
 
 
@@ -105,7 +105,7 @@ def read_aggregation(path: str | Path, scene: str) -> list[ObjectGroup]:
     content = read_json(path)
     named = _field(path, content, "sceneId", str).removeprefix("scannet.")
     if named != scene:
-        raise ValueError(f"{path}: sceneId is {named!r}; expected {scene!r}")
+        raise ValueError(f"{path}: sceneId is {named[:80]!r}; expected {scene!r}")
     return [
         ObjectGroup(
             _field(path, group, "label", str),

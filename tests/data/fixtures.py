@@ -149,63 +149,52 @@ def write_nuscenes(
     tables: dict[str, list[dict]] = {n: [] for n in ("scene", "sample", "sample_data", "lidarseg")}
     tokens = []
     for number, (name, num_frames) in enumerate(drives.items()):
-        scene = {"token": f"{version}-drive{number}", "log_token": "log", "nbr_samples": num_frames}
-        tables["scene"].append({**scene, "name": name, "description": "Parked {trucks}, rain"})
+        drive = f"{version}-drive{number}"
+        tables["scene"].append(
+            {"token": drive, "log_token": "log", "nbr_samples": num_frames, "name": name}
+            | {"description": "Parked {trucks}, rain"}
+        )
         for frame in reversed(range(num_frames)):  # the release is in no order
             sample = f"{version}-{number}-{frame}"
             stamp = 1532402927647951 + 500_000 * frame
-            tables["sample"].append(
-                {
-                    "token": sample,
-                    "timestamp": stamp,
-                    "prev": "",
-                    "next": "",
-                    "scene_token": scene["token"],
-                }  # fmt: skip
-            )
-            for folder, channel, is_key in (
-                ("samples", "CAM_FRONT", True),
-                ("samples", "LIDAR_TOP", True),
-                ("sweeps", "LIDAR_TOP", False),
-            ):
-                suffix = "jpg" if channel == "CAM_FRONT" else "pcd.bin"
-                token = f"{sample}-{folder}-{channel}"
-                path = f"{folder}/{channel}/n015__{channel}__{token}.{suffix}"
-                tables["sample_data"].append(
-                    {
-                        "token": token,
-                        "sample_token": sample,
-                        "ego_pose_token": token,
-                        "calibrated_sensor_token": "c",
-                        "timestamp": stamp + 7,
-                        "fileformat": "pcd",
-                        "is_key_frame": is_key,
-                        "height": 0,
-                        "width": 0,
-                        "filename": path,
-                        "prev": "",
-                        "next": "",
-                    }  # fmt: skip
-                )
-                if (folder, channel) == ("samples", "LIDAR_TOP"):
-                    tokens.append(token)
-                    seed = np.random.default_rng(len(tokens))
-                    scan = seed.random((40, 5)) * [9, 8, 7, 255, 31] if points is None else points
-                    _write(root / path, scan.astype("<f4"))
-                    if labels is not None:
-                        bin_path = f"lidarseg/{version}/{token}_lidarseg.bin"
-                        row = {"token": token, "sample_data_token": token, "filename": bin_path}
-                        tables["lidarseg"].append(row)
-                        _write(root / bin_path, labels.astype("u1"))
-    rows = [{"token": f"c{i}", "name": n, "description": ""} for i, n in enumerate(CATEGORIES)]
+            links = {"prev": "", "next": "", "scene_token": drive}
+            tables["sample"].append({"token": sample, "timestamp": stamp, **links})
+            rows = _sensor_rows(sample, stamp)
+            tables["sample_data"] += rows
+            token, path = rows[1]["token"], rows[1]["filename"]
+            tokens.append(token)
+            rng = np.random.default_rng(len(tokens))
+            scan = rng.random((40, 5)) * [9, 8, 7, 255, 31] if points is None else points
+            _write(root / path, scan.astype("<f4"))
+            if labels is not None:
+                bin_path = f"lidarseg/{version}/{token}_lidarseg.bin"
+                row = {"token": token, "sample_data_token": token, "filename": bin_path}
+                tables["lidarseg"].append(row)
+                _write(root / bin_path, labels.astype("u1"))
+    names = CATEGORIES if categories is None else categories
+    category = [{"token": f"c{i}", "name": n, "description": ""} for i, n in enumerate(names)]
     if categories is not None:
-        rows = [
-            {"token": f"c{i}", "name": n, "description": "", "index": i}
-            for i, n in enumerate(categories)
-        ]
-    for name, content in {**tables, "category": rows}.items():
+        category = [{**row, "index": i} for i, row in enumerate(category)]
+    for name, content in {**tables, "category": category}.items():
         write_json(root / version / f"{name}.json", content)
     return tokens
+
+
+def _sensor_rows(sample: str, stamp: int) -> list[dict]:
+    """Of `sample_data`: an image, a LiDAR keyframe, and a sweep that is none."""
+    kinds = (("samples", "CAM_FRONT"), ("samples", "LIDAR_TOP"), ("sweeps", "LIDAR_TOP"))
+    rows = []
+    for folder, channel in kinds:
+        token = f"{sample}-{folder}-{channel}"
+        suffix = "jpg" if channel == "CAM_FRONT" else "pcd.bin"
+        path = f"{folder}/{channel}/n015__{channel}__{token}.{suffix}"
+        rows.append(
+            {"token": token, "sample_token": sample, "ego_pose_token": token}
+            | {"calibrated_sensor_token": "c", "timestamp": stamp + 7, "fileformat": suffix[:3]}
+            | {"is_key_frame": folder == "samples", "height": 0, "width": 0, "filename": path}
+            | {"prev": "", "next": ""}
+        )
+    return rows
 
 
 def _write(path: Path, array: np.ndarray) -> None:

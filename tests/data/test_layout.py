@@ -15,6 +15,7 @@ COORD = np.random.default_rng(0).random((NUM, 3)) * [3, 2, 1]
 COLOR = np.arange(3 * NUM).reshape(NUM, 3)
 SEGMENT = np.resize([0, 19, -1, 7], NUM)
 SCENE = "scene0000_00"
+FAR = np.array([650_000.0, 6_860_000.0, 30.0])
 
 
 def scannet(tmp_path, **arrays):
@@ -25,7 +26,7 @@ def scannet(tmp_path, **arrays):
 @pytest.mark.parametrize("dtype", ["i2", "i4", "i8"])
 @pytest.mark.parametrize("column", [False, True])
 def test_types_and_shapes_that_other_programs_write(tmp_path, dtype, column):
-    """Pointcept: float32 or float64 coord, uint8 or float color, labels [P] or [P, 1], no normal."""
+    """float32 or float64 coord, uint8 or float color, labels [P] or [P, 1], no normal."""
     labels = SEGMENT.astype(dtype)
     instance = np.arange(NUM, dtype=dtype) - 1
     if column:
@@ -54,11 +55,9 @@ def test_arrays_do_not_depend_on_the_files(tmp_path):
 
 
 def test_far_coordinates_in_float64_keep_their_place(tmp_path):
-    reader = scannet(tmp_path, coord=COORD + [650_000, 6_860_000, 30])
+    reader = scannet(tmp_path, coord=COORD + FAR)
     sample = reader.read(SCENE, "train")
-    np.testing.assert_allclose(
-        sample.xyz + sample.origin, COORD + [650_000, 6_860_000, 30], atol=1e-6
-    )
+    np.testing.assert_allclose(sample.xyz + sample.origin, COORD + FAR, atol=1e-6)
     assert np.abs(sample.xyz).max() < 5
 
 

@@ -30,7 +30,7 @@ def test_official_validation_drives():
     text = " ".join(sorted(name.removeprefix("scene-") for name in VAL_DRIVES))
     digest = "bf92f2761f1bddfa66dd93055cab4f461a8ccff02443aeaa77281786f626dd80"
     assert hashlib.sha256(text.encode()).hexdigest() == digest
-    assert MINI_VAL_DRIVES == {"scene-0103", "scene-0916"}
+    assert {"scene-0103", "scene-0916"} == MINI_VAL_DRIVES
     assert MINI_VAL_DRIVES <= VAL_DRIVES
 
 
@@ -169,7 +169,7 @@ def test_real_keyframes(shared_data, tmp_path, number):
     sample = NuScenes(tmp_path, version="v1.0-mini").read(token, "train")
     np.testing.assert_array_equal(sample.xyz, points[:, :3])
     assert len(sample) == len(raw) > 30_000
-    assert 0 <= sample.intensity.min() and 0.5 < sample.intensity.max() <= 1
+    assert sample.intensity.min() >= 0 and 0.5 < sample.intensity.max() <= 1
     # the ego vehicle, more than a quarter of the points, and noise are ignored
     assert (sample.segment[(raw == 31) | (raw == 0)] == -1).all()
     assert 0.2 < (raw == 31).mean() < 0.3

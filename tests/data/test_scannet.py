@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pc3d.data.datasets import ScanNet
-from pc3d.data.datasets import scannet_released
+from pc3d.data.datasets import ScanNet, scannet_released
 from pc3d.io.ply import read_vertices, write_vertices
 
 

@@ -224,6 +224,9 @@ def test_split_lists_are_all_there_or_none(root):
     (lists / "scannetv2_val.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FileNotFoundError, match=r"1 of the 1 scenes in .*scannetv2_val\.txt"):
         reader.scenes("val")
+    (lists / "scannetv2_val.txt").write_text("scene" + "0" * 5000)
+    with pytest.raises(ValueError, match=r"scannetv2_val\.txt: cannot be read: File name too long"):
+        reader.scenes("val")
     (lists / "scannetv2_val.txt").unlink()
     (lists / "scannetv2_val.txt").mkdir()
     with pytest.raises(ValueError, match=r"scannetv2_val\.txt: cannot be read: Is a directory"):

@@ -75,7 +75,7 @@ def test_python_objects_are_not_unpickled(tmp_path):
     np.savez(tmp_path / "c.npz", a=np.zeros(3))
     (tmp_path / "c.npz").rename(tmp_path / "c.npy")
     for name in "abc":
-        with pytest.raises(ValueError, match=rf"{name}\.npy: damaged or truncated"):
+        with pytest.raises(ValueError, match=rf"{name}\.npy: (damaged or truncated|not a \.npy)"):
             read_array(tmp_path / f"{name}.npy")
 
 
@@ -84,7 +84,7 @@ def test_truncated(tmp_path, num_bytes):
     np.save(tmp_path / "a.npy", np.arange(60.0).reshape(20, 3))
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(content[:num_bytes])
-    with pytest.raises(ValueError, match=r"a\.npy: damaged or truncated"):
+    with pytest.raises(ValueError, match=r"a\.npy: (damaged or truncated|not a \.npy)"):
         read_array(tmp_path / "a.npy", 3)
 
 

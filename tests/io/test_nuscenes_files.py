@@ -68,6 +68,7 @@ def test_a_missing_table(tables, table):
         ("sample", lambda rows: rows.pop(), "the keyframe .* is not in the tables beside it"),
         ("sample_data", lambda rows: rows[1].pop("token"), "no proper token"),
         ("sample_data", lambda rows: rows[1].update(sample_token=7), "no proper sample_token"),
+        ("sample_data", lambda rows: rows[1].update(token="9" * 5000), "no proper token"),
         ("sample_data", lambda rows: rows[1].update(is_key_frame=False), "4 of the 5 samples"),
         ("sample_data", lambda rows: rows[1].update(filename="samples/LIDAR/a"), "4 of the 5"),
         ("sample_data", lambda rows: rows.clear(), "0 of the 5 samples"),

@@ -103,16 +103,15 @@ def test_damaged_tables(tmp_path, table, content):
     "error", [MemoryError(), RecursionError("deep"), KeyError("x"), IndexError("1"), EOFError()]
 )
 def test_what_parsers_trip_over_becomes_one_kind_of_error(error):
-    with pytest.raises(ValueError, match=r"a\.json: damaged or truncated \(.+\)") as raised:
-        with reading("a.json"):
-            raise error
+    words = r"a\.json: damaged or truncated \(.+\)"
+    with pytest.raises(ValueError, match=words) as raised, reading("a.json"):
+        raise error
     assert raised.value.__cause__ is error
 
 
 def test_interrupts_pass():
-    with pytest.raises(KeyboardInterrupt):
-        with reading("a.json"):
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), reading("a.json"):
+        raise KeyboardInterrupt
 
 
 def test_text_with_and_without_a_byte_order_mark(tmp_path):

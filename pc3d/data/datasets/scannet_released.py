@@ -17,7 +17,7 @@ from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SCANNET20, SCANNET200
 from pc3d.io.mesh import read_triangles, vertex_normals
 from pc3d.io.ply import count_vertices, read_vertices
-from pc3d.io.reading import read_text
+from pc3d.io.reading import read_text, reading
 from pc3d.io.scannet import (
     RawLabel,
     read_aggregation,
@@ -102,7 +102,8 @@ class ReleasedScanNet:
         scenes = read_text(path).split()
         if len(set(scenes)) < len(scenes):
             raise ValueError(f"{path}: {len(scenes) - len(set(scenes))} scenes are listed twice")
-        missing = [scene for scene in scenes if not self.folder(scene).is_dir()]
+        with reading(path, "it names what no folder can be named"):
+            missing = [scene for scene in scenes if not self.folder(scene).is_dir()]
         if missing:
             found = (
                 f"{len(missing)} of the {len(scenes)} scenes in {path} are not there "
@@ -154,7 +155,7 @@ class ReleasedScanNet:
         mesh = read_vertices(path)
         channels = ("red", "green", "blue")
         if not all(name in mesh for name in channels):
-            raise ValueError(f"{path}: the vertices have no colour; got {list(mesh)}")
+            raise ValueError(f"{path}: the vertices have no colour; got {str(list(mesh))[:400]}")
         found: Arrays = {
             "coord": np.stack([mesh[axis] for axis in "xyz"], axis=1),
             "color": np.stack([mesh[name] for name in channels], axis=1),
