@@ -137,6 +137,6 @@ def _check(path: str | Path, header: Header, size: int) -> None:
     if size < expected:
         rows = " and ".join(f"{e.num_rows} x {e.name}" for e in header.elements.values())
         raise ValueError(
-            f"{path}: truncated: {size} bytes, but header, {rows} take at least {expected}. Copy "
-            "or download the file again."
+            f"{path}: truncated: {size} bytes, but header, {rows[:400]} take at least {expected}. "
+            "Copy or download the file again."
         )

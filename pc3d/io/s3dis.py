@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from codecs import BOM_UTF8
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
@@ -16,13 +17,12 @@ from pc3d.io.reading import read_bytes, read_text, reading
 
 _COLUMNS = 6
 _PLAIN = b"0123456789.+-eE \t\n"
-_CONTROL = re.compile(rb"[^\x20-\x7e]")
-_LOST_BIT = 0x20
+_WITH_LOST_BIT = bytes(b | 0x20 if b < 0x20 and b != ord("\t") else b for b in range(256))
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Repair(NamedTuple):
-    """A line that held bytes which no number has.
+    """A line with bytes that had lost a bit.
 
     Attributes:
         path: the file.
@@ -43,10 +43,9 @@ class Repair(NamedTuple):
 def read_points(path: str | Path) -> tuple[NDArray[np.float64], list[Repair]]:
     """Read a file of points.
 
-    The damage that is known of the release are bytes that lost one bit, 0x20: a digit or a blank
-    became a control byte. It is given back: `103.0\\x100000` is 103.000000, `-9.1\\x160` is -9.160,
-    `185\\x00187` is 185 187. Where that does not make six numbers, such bytes are dropped, or else
-    read as blanks.
+    In a few lines of the release a byte has lost one bit, 0x20, which makes digits and blanks
+    control bytes. It is given back: `103.0\\x100000` is 103.000000, `-9.1\\x160` is -9.160 (as in
+    the lines around it), `185\\x00187` is 185 187. No other damage is guessed at.
 
     Returns:
         [P, 6] float64, x, y, z in metres and r, g, b in 0..255; and the lines that were repaired.
@@ -55,7 +54,7 @@ def read_points(path: str | Path) -> tuple[NDArray[np.float64], list[Repair]]:
         ValueError: a line that is not six numbers even so, colours outside 0..255, no points.
     """
     path = Path(path)
-    content = read_bytes(path).replace(b"\r\n", b"\n")
+    content = read_bytes(path).removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
     repairs: list[Repair] = []
     if content.translate(None, _PLAIN):
         content, repairs = _repaired(path, content)
@@ -81,15 +80,8 @@ def _repaired(path: Path, content: bytes) -> tuple[bytes, list[Repair]]:
     lines = content.split(b"\n")
     repairs = []
     for index, line in enumerate(lines):
-        if not _CONTROL.search(line.rstrip(b"\r").replace(b"\t", b" ")):
-            continue
-        candidates = (
-            _CONTROL.sub(lambda match: bytes([match[0][0] | _LOST_BIT]), line),
-            _CONTROL.sub(b"", line),
-            _CONTROL.sub(b" ", line),
-        )
-        new = next((c for c in candidates if _is_point(c)), None)
-        if new is not None:
+        new = line.rstrip(b"\r").translate(_WITH_LOST_BIT)
+        if new != line.rstrip(b"\r") and _is_point(new):
             lines[index] = new
             repairs.append(Repair(path, index + 1, _shown(line), _shown(new)))
     return b"\n".join(lines), repairs
@@ -108,7 +100,7 @@ def _parsed(path: Path, content: bytes) -> NDArray[np.float64]:
         if line.strip() and not _is_point(line):
             raise ValueError(
                 f"{path}:{number}: expected six numbers, x y z r g b; got {_shown(line)!r}. Is the "
-                "file cut off? Copy or download it again."
+                "file cut off? Mend the line, or copy or download the file again."
             )
     raise ValueError(f"{path}: not lines of six numbers, x y z r g b")
 

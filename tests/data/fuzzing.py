@@ -65,7 +65,7 @@ def check_sample(sample: PointSample, reader: LayoutReader) -> None:
             assert array.dtype == np.float32 and np.isfinite(array).all()
     assert sample.segment is not None and sample.segment.shape == (num,)
     assert sample.segment.dtype == np.int64
-    assert -1 <= sample.segment.min() and sample.segment.max() < reader.spec.num_classes
+    assert sample.segment.min() >= -1 and sample.segment.max() < reader.spec.num_classes
     if sample.instance is not None:
         assert sample.instance.shape == (num,) and sample.instance.dtype == np.int64
 

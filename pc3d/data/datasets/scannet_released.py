@@ -244,7 +244,8 @@ def _ply_labels(path: Path, num_points: int) -> NDArray[np.int64]:
     labels = vertices.get("label")
     if labels is None or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: the vertices have no property label of integers; got {list(vertices)}"
+            f"{path}: the vertices have no property label of integers; got "
+            f"{str(list(vertices))[:400]}"
         )
     if len(labels) != num_points:
         raise ValueError(
