@@ -18,10 +18,7 @@ R = TypeVar("R")
 
 USER_ERRORS = (
     ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    PermissionError,
+    OSError,  # missing, forbidden, a folder in place of a file, a full disk: it names the file
     RuntimeError,
     HydraException,
     OmegaConfBaseException,

@@ -148,7 +148,8 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _train_load(self) -> memory.Load:
         sizes = self._train_sizes()
         batch = memory.largest_batch(sizes, self.max_voxels, self.max_scenes)
-        return memory.Load(batch, max(size.num_points for size in sizes))
+        at_once = 2 if self.augment.mix or self.augment.mix3d else 1  # scenes
+        return memory.Load(batch, at_once * max(size.num_points for size in sizes))
 
     def _train_sizes(self) -> list[SceneSize]:
         return scene_sizes(
@@ -202,7 +203,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             seed=self.seed,
         )
         keys = dataset.keys(*self._rank(), self.is_tested)
-        options = {**self._loader_options(), "collate_fn": collate_view}
+        options = {**self._loader_options(), "collate_fn": partial(collate_shared, collate_view)}
         return DataLoader(dataset, batch_size=1, sampler=keys, **options)
 
     def predict_dataloader(self) -> DataLoader[VoxelSample]:

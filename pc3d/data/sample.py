@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int64]
+_MAX_EXTENT = 1e6  # metres; beyond, float32 steps by more than 6 cm
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_points(
         **arrays: further per-point fields of `PointSample`.
 
     Raises:
-        ValueError: no points, NaN or infinite coordinates.
+        ValueError: no points, coordinates that are NaN, infinite or 1,000 km apart.
     """
     if len(xyz) == 0:
         raise ValueError(f"{source}: the scene has no points")
@@ -88,10 +89,16 @@ def read_points(
             f"{source}: {int(bad.sum())} of {len(xyz)} points have NaN or infinite coordinates "
             f"(first at row {int(bad.argmax())}). Remove them from the file."
         )
+    low, high = xyz.min(axis=0).astype(np.float64), xyz.max(axis=0).astype(np.float64)
+    if (high / 2 - low / 2).max() > _MAX_EXTENT / 2:  # halves: the difference may overflow
+        raise ValueError(
+            f"{source}: the scene reaches from {low.tolist()} to {high.tolist()}; expected metres, "
+            "and less than 1,000 km. Is a coordinate damaged, or are they in another unit?"
+        )
     origin = np.zeros(3)
     relative = xyz
-    if max(-xyz.min(), xyz.max()) > 4096.0:
-        origin = np.floor(xyz.min(axis=0)).astype(np.float64)
+    if max(-low.min(), high.max()) > 4096.0:
+        origin = np.floor(low)
         relative = xyz - origin
     return PointSample(
         name=name,

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plyfile import PlyData, PlyParseError
+from plyfile import PlyData
+
+from pc3d.io.ply_header import read_header
+from pc3d.io.reading import reading
 
 
 def read_triangles(path: str | Path) -> NDArray[np.int64]:
@@ -16,21 +19,23 @@ def read_triangles(path: str | Path) -> NDArray[np.int64]:
     Raises:
         ValueError: a damaged file, faces that are no triangles, or indices beyond the vertices.
     """
-    try:
-        ply = PlyData.read(str(path), known_list_len={"face": {"vertex_indices": 3}})
-    except (PlyParseError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged faces, or faces that are no triangles: {error}"
-        ) from error
-    if "face" not in [element.name for element in ply.elements] or not len(ply["face"].data):
+    elements = read_header(path).elements
+    faces = elements.get("face")
+    if faces is None or faces.num_rows == 0:
         return np.empty((0, 3), dtype=np.int64)
-    name = next((p.name for p in ply["face"].properties if p.name.startswith("vertex_ind")), None)
+    lists = [p.name for p in faces.properties if p.length_kind]
+    name = next((name for name in lists if name.startswith("vertex_ind")), None)
     if name is None:
         raise ValueError(f"{path}: the faces have no property vertex_indices")
-    triangles = np.stack(ply["face"][name]).astype(np.int64)
-    if triangles.shape[1] != 3 or triangles.min() < 0 or triangles.max() >= len(ply["vertex"].data):
+    with reading(path, "damaged faces, or faces that are no triangles"):
+        ply = PlyData.read(str(path), known_list_len={"face": {name: 3}})
+        corners = ply["face"][name]
+        # Beside further lists, plyfile keeps one array per face.
+        triangles = np.stack(corners) if corners.dtype == object else np.asarray(corners)
+    num_vertices = elements["vertex"].num_rows if "vertex" in elements else 0
+    if triangles.shape[1] != 3 or triangles.min() < 0 or triangles.max() >= num_vertices:
         raise ValueError(f"{path}: faces must be triangles of vertices that are there")
-    return triangles
+    return triangles.astype(np.int64)
 
 
 def vertex_normals(xyz: NDArray[Any], triangles: NDArray[np.integer]) -> NDArray[np.float32]:

@@ -1,35 +1,22 @@
-"""PLY vertices: binary little endian files are mapped, all others go through `plyfile`."""
+"""PLY vertices: mapped from binary little endian files, by `plyfile` from all others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from plyfile import PlyData, PlyParseError
+from plyfile import PlyData, PlyListProperty
 
+from pc3d.io.ply_header import Element, Header, read_header
+from pc3d.io.reading import reading
 from pc3d.utils.files import write_bytes
 
-_DTYPE_OF = {
-    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
-    "short": "<i2", "int16": "<i2", "ushort": "<u2", "uint16": "<u2",
-    "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4",
-    "float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8",
-}  # fmt: skip
 _NAME_OF = {
     "i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort",
     "i4": "int", "u4": "uint", "f4": "float", "f8": "double",
 }  # fmt: skip
-
-
-class _Layout(NamedTuple):
-    """Where the vertices lie in a binary little endian file."""
-
-    dtype: np.dtype
-    num_vertices: int
-    offset: int
 
 
 def read_vertices(path: str | Path) -> dict[str, NDArray]:
@@ -39,23 +26,26 @@ def read_vertices(path: str | Path) -> dict[str, NDArray]:
         path: a ply file, ascii or binary.
 
     Returns:
-        One [V] array per property, in the order and with the types of the file.
+        One [V] array per property, in the order and with the types of the file; no lists.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a ply file, a truncated file, or no vertices with x, y and z.
+        ValueError: not a ply file, a damaged or truncated one, or no vertices with x, y and z.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        if file.readline(16).strip() != b"ply":
-            raise ValueError(f"{path}: not a ply file (the first line is not 'ply')")
-        layout = _fast_layout(path, file)
-    vertices = _read_with_plyfile(path) if layout is None else _read_mapped(path, layout)
+    header = read_header(path)
+    vertex = _vertex_element(path, header)
+    dtype = vertex.dtype
+    # Elements in front of the vertices may take any space.
+    is_first = next(iter(header.elements)) == "vertex"
+    if dtype is not None and is_first and header.encoding == "binary_little_endian":
+        vertices = _read_mapped(path, dtype, vertex.num_rows, header.size)
+    else:
+        vertices = _read_with_plyfile(path)
     missing = [axis for axis in "xyz" if axis not in vertices]
     if missing:
         raise ValueError(
             f"{path}: the vertices have no {', '.join(missing)}; got the properties "
-            f"{list(vertices)}, expected at least x, y, z"
+            f"{str(list(vertices))[:400]}, expected at least x, y, z"
         )
     return vertices
 
@@ -96,56 +86,39 @@ def write_vertices(
     write_bytes(path, text + b"".join(block.tobytes() for block in blocks))
 
 
-def _fast_layout(path: Path, file: BinaryIO) -> _Layout | None:
-    """Parse the header behind its first line; None if the vertices cannot simply be mapped."""
-    simple = True
-    count, element = 0, None
-    properties: list[tuple[str, str]] = []
-    for raw in file:
-        match raw.decode("ascii", errors="replace").split():
-            case ["end_header"]:
-                names = [name for name, _ in properties]
-                mappable = simple and len(set(names)) == len(names) > 0
-                return _Layout(np.dtype(properties), count, file.tell()) if mappable else None
-            case ["format", encoding, *_]:
-                simple &= encoding == "binary_little_endian"
-            case ["element", name, size]:
-                # Elements in front of the vertices would shift them by an unknown size.
-                simple &= element is not None or name == "vertex"
-                simple &= size.isdecimal()
-                element, count = name, int(size) if name == "vertex" and simple else count
-            case ["property", kind, name] if element == "vertex" and kind in _DTYPE_OF:
-                properties.append((name, _DTYPE_OF[kind]))
-            case ["property", *_] if element == "vertex":
-                simple = False
-    raise ValueError(f"{path}: truncated ply header, 'end_header' is missing")
+def count_vertices(path: str | Path) -> int:
+    """Number of vertices, as the header of a ply file says.
+
+    Raises:
+        As `read_header`, and ValueError for a file without vertices.
+    """
+    return _vertex_element(path, read_header(path)).num_rows
 
 
-def _read_mapped(path: Path, layout: _Layout) -> dict[str, NDArray]:
-    expected = layout.offset + layout.num_vertices * layout.dtype.itemsize
-    size = path.stat().st_size
-    if size < expected:
-        raise ValueError(
-            f"{path}: truncated: {size} bytes, but header and {layout.num_vertices} vertices take "
-            f"{expected}. Copy or download the file again."
-        )
-    if layout.num_vertices == 0:
-        table = np.empty(0, dtype=layout.dtype)
-    else:
-        table = np.memmap(path, layout.dtype, "r", layout.offset, (layout.num_vertices,))
-    return {name: np.array(table[name]) for name in layout.dtype.names or ()}
+def _vertex_element(path: str | Path, header: Header) -> Element:
+    if "vertex" not in header.elements:
+        raise ValueError(f"{path}: no vertex element; got {str(list(header.elements))[:400]}")
+    return header.elements["vertex"]
 
 
-def _read_with_plyfile(path: Path) -> dict[str, NDArray]:
-    try:
-        ply = PlyData.read(str(path))
-    except (PlyParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged or truncated ply file: {error}") from error
-    elements = [element.name for element in ply.elements]
-    if "vertex" not in elements:
-        raise ValueError(f"{path}: no vertex element; got {elements}")
-    vertex = ply["vertex"]
-    return {p.name: np.array(vertex[p.name]) for p in vertex.properties}
+def _read_mapped(
+    path: str | Path, dtype: np.dtype, num_vertices: int, offset: int
+) -> dict[str, NDArray]:
+    table: NDArray = np.empty(0, dtype=dtype)
+    if num_vertices:
+        with reading(path):
+            table = np.memmap(path, dtype, "r", offset, (num_vertices,))
+    return {name: np.array(table[name]) for name in dtype.names or ()}
+
+
+def _read_with_plyfile(path: str | Path) -> dict[str, NDArray]:
+    with reading(path):
+        vertex = PlyData.read(str(path))["vertex"]
+    return {
+        p.name: np.array(vertex[p.name])
+        for p in vertex.properties
+        if not isinstance(p, PlyListProperty)
+    }
 
 
 def _check_columns(path: Path, columns: Mapping[str, NDArray]) -> None:

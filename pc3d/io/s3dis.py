@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+import warnings
+from codecs import BOM_UTF8
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.io.reading import read_bytes, read_text, reading
+
 _COLUMNS = 6
-_PLAIN = b"0123456789.+-eE \t\r\n"
-_CONTROL = re.compile(rb"[^\x20-\x7e]")
+_PLAIN = b"0123456789.+-eE \t\n"
+_WITH_LOST_BIT = bytes(b | 0x20 if b < 0x20 and b != ord("\t") else b for b in range(256))
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Repair(NamedTuple):
-    """A line that held bytes which no number has.
+    """A line with bytes that had lost a bit.
 
     Attributes:
         path: the file.
@@ -37,8 +43,9 @@ class Repair(NamedTuple):
 def read_points(path: str | Path) -> tuple[NDArray[np.float64], list[Repair]]:
     """Read a file of points.
 
-    Control bytes inside a number are dropped (`103.0\\x100000` is 103.00000); where that leaves too
-    few numbers on a line, they are read as blanks (`185\\x00187` is 185 187).
+    In a few lines of the release a byte has lost one bit, 0x20, which makes digits and blanks
+    control bytes. It is given back: `103.0\\x100000` is 103.000000, `-9.1\\x160` is -9.160 (as in
+    the lines around it), `185\\x00187` is 185 187. No other damage is guessed at.
 
     Returns:
         [P, 6] float64, x, y, z in metres and r, g, b in 0..255; and the lines that were repaired.
@@ -47,30 +54,25 @@ def read_points(path: str | Path) -> tuple[NDArray[np.float64], list[Repair]]:
         ValueError: a line that is not six numbers even so, colours outside 0..255, no points.
     """
     path = Path(path)
-    content = path.read_bytes()
+    content = read_bytes(path).removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
     repairs: list[Repair] = []
     if content.translate(None, _PLAIN):
         content, repairs = _repaired(path, content)
-    counts = _words_per_line(content)
-    if not counts.any():
-        raise ValueError(f"{path}: the file has no points")
-    values = np.fromstring(content, sep=" ")
-    if not np.isin(counts, (0, _COLUMNS)).all() or values.size != counts.sum():
-        _check_lines(path, content)
-    points: NDArray[np.float64] = values.reshape(-1, _COLUMNS)
-    wrong = ((points[:, 3:] < 0) | (points[:, 3:] > 255)).any(axis=1)
+    points = _parsed(path, content)
+    wrong = ~np.isfinite(points).all(axis=1)
+    wrong |= ((points[:, 3:] < 0) | (points[:, 3:] > 255)).any(axis=1)
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
-            f"{path}: point {row + 1} has the colour {points[row, 3:].tolist()}; expected 0..255. "
-            "Is a blank missing between two numbers?"
+            f"{path}: point {row + 1} is {points[row].tolist()}; expected x y z in metres and "
+            "colours 0..255. Is a blank missing between two numbers?"
         )
     return points, repairs
 
 
 def count_points(path: str | Path) -> int:
     """Number of lines that are not blank."""
-    with Path(path).open("rb") as file:
+    with reading(path), Path(path).open("rb") as file:
         return sum(1 for line in file if line.strip())
 
 
@@ -78,33 +80,39 @@ def _repaired(path: Path, content: bytes) -> tuple[bytes, list[Repair]]:
     lines = content.split(b"\n")
     repairs = []
     for index, line in enumerate(lines):
-        line = line.rstrip(b"\r")
-        if not _CONTROL.search(line.replace(b"\t", b" ")):
-            continue
-        candidates = (_CONTROL.sub(b"", line), _CONTROL.sub(b" ", line))
-        new = next((c for c in candidates if _is_point(c)), line)
-        if new is not line:
+        new = line.rstrip(b"\r").translate(_WITH_LOST_BIT)
+        if new != line.rstrip(b"\r") and _is_point(new):
             lines[index] = new
             repairs.append(Repair(path, index + 1, _shown(line), _shown(new)))
     return b"\n".join(lines), repairs
 
 
-def _words_per_line(content: bytes) -> NDArray[np.int64]:
-    characters = np.frombuffer(content, dtype=np.uint8)
-    blank = characters <= ord(" ")
-    starts = ~blank & np.concatenate([[True], blank[:-1]])
-    line = np.cumsum(characters == ord("\n"))
-    return np.bincount(line[starts], minlength=1)
-
-
-def _check_lines(path: Path, content: bytes) -> None:
-    """Raise `ValueError` for the first line that is not six numbers."""
-    for index, line in enumerate(content.split(b"\n")):
+def _parsed(path: Path, content: bytes) -> NDArray[np.float64]:
+    """[P, 6] numbers; every line holds six, or is blank."""
+    counts = _words_per_line(content)
+    if not counts.any():
+        raise ValueError(f"{path}: the file has no points")
+    if np.isin(counts, (0, _COLUMNS)).all():
+        with warnings.catch_warnings(), suppress(ValueError, DeprecationWarning):
+            warnings.simplefilter("error", DeprecationWarning)  # NumPy's word for what is no number
+            return np.fromstring(content, sep=" ").reshape(-1, _COLUMNS)
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip() and not _is_point(line):
             raise ValueError(
-                f"{path}:{index + 1}: expected six numbers, x y z r g b; got {_shown(line)!r}. "
-                "Is the file cut off? Copy or download it again."
+                f"{path}:{number}: expected six numbers, x y z r g b; got {_shown(line)!r}. Is the "
+                "file cut off? Mend the line, or copy or download the file again."
             )
+    raise ValueError(f"{path}: not lines of six numbers, x y z r g b")
+
+
+def _words_per_line(content: bytes) -> NDArray[np.int64]:
+    characters = np.frombuffer(content, dtype=np.uint8)
+    word = characters > ord(" ")
+    starts = np.flatnonzero(word[1:] & ~word[:-1]) + 1
+    if len(word) and word[0]:
+        starts = np.insert(starts, 0, 0)
+    ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
+    return np.diff(np.searchsorted(starts, ends), prepend=0)
 
 
 def _is_point(line: bytes) -> bool:
@@ -123,15 +131,17 @@ def read_alignment_angles(path: str | Path) -> dict[str, float]:
         ValueError: a line that is neither a comment nor a room and a number.
     """
     angles = {}
-    for number, line in enumerate(Path(path).read_text(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         try:
             room, angle = words
             angles[room] = float(angle)
+            if not isfinite(angles[room]):
+                raise ValueError
         except ValueError:
             raise ValueError(
-                f"{path}:{number}: expected a room and its angle in degrees; got {line!r}"
+                f"{path}:{number}: expected a room and its angle in degrees; got {line[:120]!r}"
             ) from None
     return angles

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pc3d.io.reading import read_json, read_text, reading
 
 
 class RawLabel(NamedTuple):
@@ -47,29 +48,36 @@ def read_label_table(path: str | Path) -> dict[str, RawLabel]:
     Raises:
         ValueError: a column is missing, a number is none, or one category has two ids.
     """
-    path = Path(path)
     table: dict[str, RawLabel] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [c for c in ("raw_category", "id", "nyu40id") if c not in (rows.fieldnames or ())]
-        if missing:
-            raise ValueError(
-                f"{path}: the columns {missing} are missing; got {rows.fieldnames}. Download "
-                "scannetv2-labels.combined.tsv again; it is separated by tabs."
-            )
-        for row in rows:
-            where = f"{path}:{rows.line_num}"
-            label = RawLabel(_number(row["id"], where), _number(row["nyu40id"], where))
-            name = (row["raw_category"] or "").strip()
-            if table.setdefault(name, label) != label:
-                raise ValueError(f"{where}: {name!r} is {label}, but was {table[name]} before")
+    rows = csv.DictReader(
+        StringIO(read_text(path), newline=None), delimiter="\t", quoting=csv.QUOTE_NONE
+    )
+    with reading(path):
+        numbered = [(rows.line_num, row) for row in rows]
+        names = rows.fieldnames or []
+    columns = ("raw_category", "id", "nyu40id")
+    missing = [name for name in columns if name not in names]
+    if missing or not numbered:
+        raise ValueError(
+            f"{path}: the columns {missing} are missing, or there are no rows; got the columns "
+            f"{str(names)[:400]}. Download scannetv2-labels.combined.tsv again; it is separated by "
+            "tabs."
+        )
+    for number, row in numbered:
+        where = f"{path}:{number}"
+        if any(row[column] is None for column in columns):
+            raise ValueError(f"{where}: the line is cut off. Download the table again.")
+        name = row["raw_category"].strip()
+        label = RawLabel(_id(row["id"], where), _id(row["nyu40id"], where))
+        if table.setdefault(name, label) != label:
+            raise ValueError(f"{where}: {name[:80]!r} is {label}, but was {table[name]} before")
     return table
 
 
-def _number(text: str | None, where: str) -> int:
-    text = (text or "").strip()
-    if text and not text.isdecimal():
-        raise ValueError(f"{where}: expected an id; got {text!r}")
+def _id(text: str, where: str) -> int:
+    text = text.strip()
+    if text and not (text.isdecimal() and len(text) < 10):
+        raise ValueError(f"{where}: expected an id; got {text[:80]!r}")
     return int(text) if text else 0
 
 
@@ -79,7 +87,7 @@ def read_segments(path: str | Path, num_vertices: int) -> NDArray[np.int64]:
     Raises:
         ValueError: not such a file, or not one id per vertex of the mesh.
     """
-    segments = _field(path, "segIndices", list)
+    segments = _field(path, read_json(path), "segIndices", list)
     if len(segments) != num_vertices:
         raise ValueError(
             f"{path}: {len(segments)} segment ids, but the scene has {num_vertices} vertices. "
@@ -94,17 +102,17 @@ def read_aggregation(path: str | Path, scene: str) -> list[ObjectGroup]:
     Raises:
         ValueError: not such a file, or one of another scene.
     """
-    named = str(_field(path, "sceneId", str)).removeprefix("scannet.")
+    content = read_json(path)
+    named = _field(path, content, "sceneId", str).removeprefix("scannet.")
     if named != scene:
-        raise ValueError(f"{path}: sceneId is {named!r}; expected {scene!r}")
-    groups = []
-    for group in _field(path, "segGroups", list):
-        if not isinstance(group, dict) or not {"label", "segments"} <= group.keys():
-            raise ValueError(f"{path}: every entry of segGroups needs label and segments")
-        groups.append(
-            ObjectGroup(str(group["label"]), _integers(path, "segments", group["segments"]))
+        raise ValueError(f"{path}: sceneId is {named[:80]!r}; expected {scene!r}")
+    return [
+        ObjectGroup(
+            _field(path, group, "label", str),
+            _integers(path, "segments", _field(path, group, "segments", list)),
         )
-    return groups
+        for group in _field(path, content, "segGroups", list)
+    ]
 
 
 def read_axis_alignment(path: str | Path) -> NDArray[np.float64] | None:
@@ -113,29 +121,32 @@ def read_axis_alignment(path: str | Path) -> NDArray[np.float64] | None:
     Raises:
         ValueError: not sixteen numbers.
     """
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path).splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":
             try:
-                return np.array([float(number) for number in value.split()]).reshape(4, 4)
+                matrix = np.array([float(number) for number in value.split()]).reshape(4, 4)
             except ValueError:
-                raise ValueError(f"{path}: axisAlignment must be 16 numbers; got {value}") from None
+                matrix = np.full((4, 4), np.nan)
+            if not np.isfinite(matrix).all():
+                raise ValueError(f"{path}: axisAlignment must be 16 numbers; got {value[:200]}")
+            return matrix
     return None
 
 
-def _field(path: str | Path, key: str, kind: type) -> Any:
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged JSON ({error}). Download the file again.") from error
+def _field(path: str | Path, content: Any, key: str, kind: type) -> Any:
+    """The entry of a JSON object, which must be of a type."""
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, kind):
-        raise ValueError(f"{path}: expected {key} to be a {kind.__name__}; got {type(value)}")
+        raise ValueError(
+            f"{path}: expected {key} to be a {kind.__name__}; got {type(value).__name__}"
+        )
     return value
 
 
-def _integers(path: str | Path, key: str, values: Sequence[Any]) -> NDArray[np.int64]:
-    array = np.array(values)
+def _integers(path: str | Path, key: str, values: list[Any]) -> NDArray[np.int64]:
+    with reading(path, f"{key} is no list of integers"):
+        array = np.array(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{path}: {key} must be a list of integers")
     return array.astype(np.int64)

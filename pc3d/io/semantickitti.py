@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.io.binary import num_rows, read_ids, read_rows
 from pc3d.io.submission import SubmissionFormat, little_endian
 
-_SCAN_CHANNELS = 4  # x, y, z, remission
+_CHANNELS = ("x", "y", "z", "remission")
 _INSTANCE_SHIFT = 16  # a label holds the class in its low and the instance in its high 16 bits
 
 
@@ -56,24 +57,17 @@ def _file(root: str | Path, scan: str, kind: str, suffix: str) -> Path:
 
 
 def read_scan(path: str | Path) -> NDArray[np.float32]:
-    """[P, 4] float32: x, y, z in metres from the sensor, and the remission.
+    """[P, 4] float32: x, y, z in metres from the sensor, and the remission in 0..1.
 
     Raises:
-        ValueError: the size is no multiple of four float32 numbers.
+        ValueError: the size is no whole number of points.
     """
-    values = np.fromfile(path, dtype="<f4")
-    num_bytes = Path(path).stat().st_size
-    if num_bytes % (4 * _SCAN_CHANNELS):
-        raise ValueError(
-            f"{path}: {num_bytes} bytes are not a whole number of points (16 bytes each: x, y, z, "
-            "remission as float32). Copy or download the file again."
-        )
-    return values.reshape(-1, _SCAN_CHANNELS).astype(np.float32, copy=False)
+    return read_rows(path, _CHANNELS)
 
 
 def num_scan_points(path: str | Path) -> int:
     """Number of points of a scan, from the size of its file."""
-    return Path(path).stat().st_size // (4 * _SCAN_CHANNELS)
+    return num_rows(path, _CHANNELS)
 
 
 def read_labels(path: str | Path, num_points: int) -> Labels:
@@ -82,13 +76,7 @@ def read_labels(path: str | Path, num_points: int) -> Labels:
     Raises:
         ValueError: another number of labels than points.
     """
-    num_bytes = Path(path).stat().st_size
-    if num_bytes != 4 * num_points:
-        raise ValueError(
-            f"{path}: {num_bytes // 4} labels ({num_bytes} bytes), but the scan has {num_points} "
-            "points. Do the two files come from the same release?"
-        )
-    packed = np.fromfile(path, dtype="<u4").astype(np.int64)
+    packed = read_ids(path, "<u4", num_points)
     return Labels(packed & ((1 << _INSTANCE_SHIFT) - 1), packed >> _INSTANCE_SHIFT)
 
 

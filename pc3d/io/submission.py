@@ -76,7 +76,7 @@ class SubmissionFormat:
     def _problems(self, path: Path, num_points: int, legal: Collection[int]) -> list[str]:
         try:
             raw_ids = self.decode(path.read_bytes())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             return [str(error)]
         if len(raw_ids) != num_points:
             return [f"{len(raw_ids)} predictions, but the scene has {num_points} points"]
@@ -141,7 +141,7 @@ def ids_of_lines(content: bytes) -> NDArray[np.int64]:
     """
     try:
         return np.array([int(line) for line in content.split(b"\n") if line], dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"expected one integer per line: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
-from pc3d.cli.errors import message
+from pc3d.cli.errors import TRACEBACK, message, report_errors
 from tests.watchdog import watchdog
 
 
@@ -66,3 +67,44 @@ def test_other_errors_keep_their_text():
     wrapped = InstantiationException("outer")
     wrapped.__cause__ = ValueError("inner")
     assert message(wrapped) == "inner"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("scene.ply: damaged"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "scene.ply"),
+        PermissionError(errno.EACCES, "Permission denied", "scene.ply"),
+        IsADirectoryError(errno.EISDIR, "Is a directory", "scene.ply"),
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "scene.ply"),
+        OSError(errno.ELOOP, "Too many levels of symbolic links", "scene.ply"),
+        OSError(errno.ENOSPC, "No space left on device", "scene.ply"),
+        OSError(errno.EIO, "Input/output error", "scene.ply"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_a_message(error, capsys, monkeypatch):
+    @report_errors
+    def program():
+        raise error
+
+    monkeypatch.delenv(TRACEBACK, raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        program()
+    assert exit_.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and "scene.ply" in shown
+    assert "Traceback" not in shown
+    monkeypatch.setenv(TRACEBACK, "1")
+    with pytest.raises(type(error)):
+        program()
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), IndexError("1"), TypeError("no")])
+def test_our_own_mistakes_keep_their_traceback(error, monkeypatch):
+    @report_errors
+    def program():
+        raise error
+
+    monkeypatch.delenv(TRACEBACK, raising=False)
+    with pytest.raises(type(error)):
+        program()

@@ -275,6 +275,7 @@ def test_prepare_runs_before_anything_is_read(make_datamodule, scannet_root, tmp
 
 def test_testing_needs_no_training_data(make_datamodule, scannet_root):
     (scannet_root / "scannetv2_train.txt").write_text("scene0500_00")  # not there
+    (scannet_root / "scannetv2_test.txt").write_text("scene0707_00")
     module = Recorder()
     make_trainer().test(module, datamodule=make_datamodule(), verbose=False)
     assert module.evaluated == ["scene0707_00"]

@@ -59,6 +59,35 @@ def test_points_and_labels(kitti_root):
     assert sample.color is None
 
 
+def test_the_map_of_spvnas_leaves_out_buses_and_lane_markings(kitti_root, write_kitti_scan):
+    raw = np.array([13, 60, 257, 40, 252, 259])
+    write_kitti_scan(kitti_root, "sequences/08", "000007", np.ones((6, 4)), raw)
+    maps = {"official": [4, 8, 4, 8, 0, 4], "spvnas": [-1, -1, -1, 8, 0, 4]}
+    for name, expected in maps.items():
+        reader = SemanticKITTI(kitti_root, sequences=PART, label_map=name)
+        assert reader.read("08/000007", "val").segment.tolist() == expected
+    with pytest.raises(ValueError, match="label_map must be one of"):
+        SemanticKITTI(kitti_root, label_map="pointcept")
+
+
+def test_points_without_a_return_and_without_an_instance(kitti_root, write_kitti_scan):
+    """Look-alike formats write (0, 0, 0); such points are read like any others."""
+    points = np.zeros((4, 4))
+    points[1] = [3, 2, 1, 0.5]
+    raw = np.array([0, (65535 << 16) + 10, 40, 1 << 16])
+    write_kitti_scan(kitti_root, "sequences/08", "000007", points, raw)
+    sample = SemanticKITTI(kitti_root, sequences=PART).read("08/000007", "val")
+    assert sample.xyz.tolist() == [[0, 0, 0], [3, 2, 1], [0, 0, 0], [0, 0, 0]]
+    assert sample.segment.tolist() == [-1, 0, 8, -1]
+    assert sample.instance.tolist() == [-1, 65535, -1, 1]
+
+
+def test_hidden_files_are_no_scans(kitti_root):
+    for name in ("._000000.bin", ".DS_Store"):
+        (kitti_root / "sequences/00/velodyne" / name).write_bytes(b"\0")
+    assert len(SemanticKITTI(kitti_root, sequences=PART).scenes("train")) == 3
+
+
 def test_labels_may_lack_in_the_test_split_only(kitti_root):
     reader = SemanticKITTI(kitti_root, sequences=PART)
     assert reader.read("11/000000", "test").segment is None

@@ -83,7 +83,7 @@ def test_repairs_are_logged_and_read_back(rooms, tmp_path):
     remarks = (out / "remarks.log").read_text().splitlines()
     assert len(remarks) == 2
     expected = rf"{rooms}/Area_1/office_1/Annotations/wall_1.txt:2: 1.5 2.5 103.0\x100000 255 0 7"
-    assert remarks[0].endswith(f"{expected} -> 1.5 2.5 103.00000 255 0 7")
+    assert remarks[0].endswith(f"{expected} -> 1.5 2.5 103.000000 255 0 7")
     sample = S3DIS(out).read("Area_5/hallway_2", "val")
     assert sample.xyz[:, 2].tolist() == [0.5, 3.0, 103.0]
     assert sample.color[2].tolist() == [255.0, 0.0, 7.0]

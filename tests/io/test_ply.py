@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pc3d.io.ply import read_vertices, write_vertices
+from pc3d.io.ply import count_vertices, read_vertices, write_vertices
 
 NUM_VERTICES = 37
 
@@ -103,6 +103,80 @@ def test_truncated_header(tmp_path):
     path.write_bytes(b"ply\nformat ascii 1.0\nelement vertex 3\n")
     with pytest.raises(ValueError, match="end_header"):
         read_vertices(path)
+
+
+HEADER = (
+    b"ply\nformat ascii 1.0\nelement vertex 2\n"
+    b"property float x\nproperty float y\nproperty float z\nend_header\n"
+)
+ROWS = b"1 2 3\n4 5 6"
+
+
+def test_ascii_without_a_last_line_end(tmp_path):
+    (tmp_path / "a.ply").write_bytes(HEADER + ROWS)
+    _assert_equal(read_vertices(tmp_path / "a.ply"), {"x": [1, 4], "y": [2, 5], "z": [3, 6]})
+    assert count_vertices(tmp_path / "a.ply") == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"vertex 2", b"vertex 1000000000000", "truncated.*1000000000000 x vertex"),
+        (b"vertex 2", b"vertex " + b"9" * 5000, "damaged ply header"),
+        (b"vertex 2", b"vertex -2", "damaged ply header at the line b'element vertex -2"),
+        (b"vertex 2", b"vertex two", "damaged ply header"),
+        (b"vertex 2", b"vertex", "damaged ply header"),
+        (b"vertex 2", b"points 2", r"no vertex element; got \['points'\]"),
+        (b"vertex 2\n", b"vertex 2\nelement vertex 2\n", "damaged ply header"),
+        (b"vertex 2\n", b"vertex 2\nelement camera 9\n", "element without properties|truncated"),
+        (b"float y", b"real y", "damaged ply header"),
+        (b"float y", b"float x", "damaged ply header"),
+        (b"float y", b"list float int y", "damaged ply header"),
+        (b"float y", b"list uchar int y", "damaged or truncated|no y"),
+        (b"format ascii 1.0\n", b"", "no format"),
+        (b"ascii", b"binary_middle_endian", "damaged ply header"),
+        (b"1.0\n", b"2.0\n", "damaged ply header"),
+        (b"element vertex 2\n", b"", "damaged ply header"),
+        (b"1 2 3\n", b"1 two 3\n", "damaged or truncated.*malformed"),
+        (b"1 2 3\n", b"1 2 3 4\n", "damaged or truncated"),
+        (b"1 2 3\n", b"1 2\n", "truncated"),
+        (b"1 2 3\n", b"1 2 \xff\n", "damaged or truncated"),
+    ],
+)
+def test_damaged_files(tmp_path, old, new, words):
+    """A header that promises a trillion rows is refused before room is made for them."""
+    assert old in HEADER + ROWS
+    path = tmp_path / "a.ply"
+    path.write_bytes((HEADER + ROWS).replace(old, new))
+    with pytest.raises(ValueError, match=words) as error:
+        read_vertices(path)
+    assert "a.ply" in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("value", [b"300", b"-1", b"2.5"])
+def test_ascii_values_beyond_their_type(tmp_path, value):
+    content = HEADER.replace(b"float z\n", b"float z\nproperty uchar red\n")
+    (tmp_path / "a.ply").write_bytes(content + b"1 2 3 7\n4 5 6 " + value)
+    with pytest.raises(ValueError, match=r"a\.ply: damaged or truncated"):
+        read_vertices(tmp_path / "a.ply")
+
+
+def test_lists_of_vertices_are_left_out(tmp_path):
+    content = HEADER.replace(b"float z\n", b"float z\nproperty list uchar int views\n")
+    (tmp_path / "a.ply").write_bytes(content + b"1 2 3 2 8 9\n4 5 6 1 8\n")
+    _assert_equal(read_vertices(tmp_path / "a.ply"), {"x": [1, 4], "y": [2, 5], "z": [3, 6]})
+
+
+def test_a_list_that_promises_more_than_the_file_has(tmp_path):
+    header = (
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\n"
+        b"property float y\nproperty float z\nproperty list uint int views\nend_header\n"
+    )
+    lengths = np.array([2**32 - 1], "<u4").tobytes()
+    (tmp_path / "a.ply").write_bytes(header + np.zeros(3, "<f4").tobytes() + lengths)
+    with pytest.raises(ValueError, match=r"a\.ply: damaged or truncated"):
+        read_vertices(tmp_path / "a.ply")
 
 
 def test_not_a_ply(tmp_path):

@@ -65,6 +65,15 @@ def test_a_line_that_is_no_integer_is_named(tmp_path):
         SCANNET.validate(tmp_path, {"scene0707_00": 2}, LEGAL)
 
 
+def test_an_id_beyond_64_bits_and_a_folder_are_problems_of_their_files(tmp_path):
+    (tmp_path / "scene0707_00.txt").write_bytes(b"10\n" + b"9" * 30)
+    (tmp_path / "scene0708_00.txt").mkdir()
+    with pytest.raises(ValueError, match="2 problems") as error:
+        SCANNET.validate(tmp_path, {"scene0707_00": 2, "scene0708_00": 2}, LEGAL)
+    assert "scene0707_00.txt: expected one integer per line" in str(error.value)
+    assert "scene0708_00.txt: [Errno 21] Is a directory" in str(error.value)
+
+
 def test_kitti_zip_has_entries_for_its_folders(tmp_path):
     """The server looks for `sequences/` and so on among the names of the archive."""
     for scan in ("11/000000", "11/000001", "12/000000"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pc3d.data.datasets.base import check_finite
 from pc3d.data.sample import PointSample, read_points
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
-from pc3d.io.arrays import read_array
+from pc3d.io.arrays import INTEGERS, NUMBERS, read_array
 
 Arrays = dict[str, NDArray[Any]]
 """A scene as named arrays: `coord` [P, 3] metres, and where present `color` [P, 3] 0..255, `normal`
@@ -62,7 +62,8 @@ class Layout(Protocol):
 class ProcessedLayout:
     """A folder of `.npy` arrays per scene: `<group>/<scene>/{coord,color,segment,...}.npy`.
 
-    What `data_prep` writes, and what other programs write for ScanNet and S3DIS.
+    What `data_prep` writes, and what other programs write for ScanNet and S3DIS. Hidden folders do
+    not count; `data_prep` renames them when they are whole.
 
     Attributes:
         root: the folder of the data set.
@@ -77,22 +78,37 @@ class ProcessedLayout:
     names_hold_group: bool = False
 
     def is_there(self) -> bool:
-        return next(self.root.glob("*/[!.]*/coord.npy"), None) is not None
+        groups = {self.root / group for names in self.groups.values() for group in names}
+        return any((f / "coord.npy").exists() for group in groups for f in subfolders(group))
 
     def scenes(self, split: str) -> list[str]:
+        missing = [group for group in self.groups[split] if not (self.root / group).is_dir()]
+        if missing:
+            raise FileNotFoundError(
+                f"{self.root}: of the prepared {split} split, the folders {', '.join(missing)} are "
+                "missing. Prepare them too, or name a part of the data set in dataset.reader."
+            )
         return [
-            f"{group}/{path.parent.name}" if self.names_hold_group else path.parent.name
+            f"{group}/{folder.name}" if self.names_hold_group else folder.name
             for group in self.groups[split]
-            # Not the hidden folders that a preparation writes before it renames them.
-            for path in sorted((self.root / group).glob("[!.]*/coord.npy"))
+            for folder in subfolders(self.root / group)
+            if _is_scene(folder)
         ]
 
     def folder(self, scene: str) -> Path:
-        """The folder of a scene."""
+        """The folder of a scene.
+
+        Raises:
+            ValueError: two splits have it.
+        """
         if self.names_hold_group:
             return self.root / scene
-        candidates = [self.root / g / scene for groups in self.groups.values() for g in groups]
-        return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+        groups = dict.fromkeys(group for names in self.groups.values() for group in names)
+        candidates = [self.root / group / scene for group in groups]
+        found = [folder for folder in candidates if folder.is_dir()]
+        if len(found) > 1:
+            raise ValueError(f"{found[0]}: the scene is also in {found[1]}; a split has its own")
+        return found[0] if found else candidates[0]
 
     def files(self, scene: str) -> list[Path]:
         folder = self.folder(scene)
@@ -101,7 +117,7 @@ class ProcessedLayout:
 
     def label_path(self, scene: str) -> Path:
         folder = self.folder(scene)
-        name = next((s for s in self.segments if (folder / f"{s}.npy").exists()), self.segments[-1])
+        name = next((s for s in self.segments if (folder / f"{s}.npy").exists()), self.segments[0])
         return folder / f"{name}.npy"
 
     def num_points(self, scene: str) -> int:
@@ -112,13 +128,33 @@ class ProcessedLayout:
         found = {"coord": read_array(coord, 3)}
         for path in others:
             if path.exists():
-                found[path.stem] = read_array(path, COLUMNS.get(path.stem))
-                if len(found[path.stem]) != len(found["coord"]):
+                name = path.stem
+                kinds = NUMBERS if name in COLUMNS else INTEGERS
+                found[name] = read_array(path, COLUMNS.get(name), kinds)
+                if len(found[name]) != len(found["coord"]):
                     raise ValueError(
-                        f"{path}: {len(found[path.stem])} rows, but {coord.name} beside it has "
+                        f"{path}: {len(found[name])} rows, but {coord.name} beside it has "
                         f"{len(found['coord'])}. Prepare the scene again."
                     )
         return found
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder by name, without hidden ones; none if it is not there."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+
+
+def _is_scene(folder: Path) -> bool:
+    if (folder / "coord.npy").exists():
+        return True
+    if next(folder.glob("*.npy"), None) is not None:
+        raise FileNotFoundError(
+            f"{folder / 'coord.npy'}: missing, but other arrays are there. Prepare or copy the "
+            "scene again."
+        )
+    return False
 
 
 def scene_sample(
@@ -136,7 +172,6 @@ def scene_sample(
     Raises:
         ValueError: no points, values that are not finite, or labels outside the label space.
     """
-    source = str(files[0])
     fields: dict[str, NDArray[Any]] = {}
     for name in ("color", "normal", "intensity"):
         if name in arrays:
@@ -148,7 +183,10 @@ def scene_sample(
         check_classes(_file_of(files, label), fields["segment"], spec)
     if "instance" in arrays:
         fields["instance"] = np.array(arrays["instance"], dtype=np.int64)
-    return read_points(scene, source, arrays["coord"], **fields)
+    coord = arrays["coord"]
+    if coord.dtype.kind != "f":
+        coord = coord.astype(np.float64)
+    return read_points(scene, str(files[0]), coord, **fields)
 
 
 def check_classes(source: Path, segment: NDArray[np.int64], spec: DatasetSpec) -> None:

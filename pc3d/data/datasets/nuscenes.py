@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from pc3d.data.datasets.base import SPLITS, missing_data
 from pc3d.data.datasets.layout import Arrays, ProcessedLayout
 from pc3d.data.datasets.reader import LayoutReader
-from pc3d.data.spec import IGNORE_INDEX
+from pc3d.data.spec import DatasetSpec
 from pc3d.data.specs import NUSCENES16
 from pc3d.data.specs.nuscenes16 import CLASS_OF_CATEGORY
 from pc3d.io import nuscenes as files
@@ -111,19 +111,17 @@ class ReleasedNuScenes:
         return found
 
     @cached_property
-    def _class_of_index(self) -> dict[int, int]:
-        """The class of every number in a label file, by the names of `category.json`."""
-        path = self.root / self.version / "category.json"
-        rows = files.read_table(path)
-        if not rows or not all({"index", "name"} <= row.keys() for row in rows):
-            raise ValueError(
-                f"{path}: the categories have no index. This is the table of nuScenes without "
-                "lidarseg: unpack nuScenes-lidarseg over it."
-            )
-        unknown = sorted({row["name"] for row in rows} - CLASS_OF_CATEGORY.keys())
+    def _spec(self) -> DatasetSpec:
+        """The label space with the ids of this release, by the names in `category.json`."""
+        names = files.read_categories(self.root / self.version)
+        unknown = sorted(set(names.values()) - CLASS_OF_CATEGORY.keys())
         if unknown:
-            raise ValueError(f"{path}: categories {unknown} are not those of nuScenes-lidarseg")
-        return {int(row["index"]): CLASS_OF_CATEGORY[row["name"]] for row in rows}
+            raise ValueError(
+                f"{self.root / self.version / 'category.json'}: categories {unknown[:8]} are not "
+                "those of nuScenes-lidarseg"
+            )
+        raw_to_class = {index: CLASS_OF_CATEGORY[name] for index, name in names.items()}
+        return replace(NUSCENES16, raw_to_class=raw_to_class)
 
     def _sweep(self, scene: str) -> files.Sweep:
         for sweeps in self._sweeps.values():
@@ -147,18 +145,6 @@ class ReleasedNuScenes:
         scan = files.read_scan(path)
         found: Arrays = {"coord": scan[:, :3], "intensity": scan[:, 3] / np.float32(255)}
         if label_path.exists():
-            found["segment"] = self._classes(label_path, len(scan))
+            raw = files.read_labels(label_path, len(scan))
+            found["segment"] = self._spec.to_class(raw, str(label_path))
         return found
-
-    def _classes(self, path: Path, num_points: int) -> np.ndarray:
-        raw = files.read_labels(path, num_points)
-        unknown = set(np.unique(raw).tolist()) - self._class_of_index.keys()
-        if unknown:
-            raise ValueError(
-                f"{path}: label ids {sorted(unknown)} are not in category.json "
-                f"(known: {sorted(self._class_of_index)})"
-            )
-        table = np.full(256, IGNORE_INDEX, dtype=np.int64)
-        for index, class_index in self._class_of_index.items():
-            table[index] = class_index
-        return table[raw]

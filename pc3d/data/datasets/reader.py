@@ -22,8 +22,9 @@ class LayoutReader:
     Args:
         root: the folder of the data set.
         spec: the label space.
-        layouts: the first that is there is read. They are looked for at every call, since the data
-            may be made after this object.
+        layouts: the first that is there is read. It is looked for when scenes are listed, since the
+            data may be made after this object, and kept from then on, so that data which are
+            prepared during a run are not mixed into it.
         segments: names of the arrays that may hold the labels, the first that is there counts.
     """
 
@@ -45,14 +46,18 @@ class LayoutReader:
     ) -> None:
         self.root, self.spec = Path(root), spec
         self._layouts, self._segments = tuple(layouts), tuple(segments)
+        self._listed: Layout | None = None
 
     @property
     def layout(self) -> Layout:
-        """The layout of the files at `root`.
+        """The layout that the scenes were listed from; before that, the one at `root`.
 
         Raises:
             FileNotFoundError: none is there; the message says what is expected.
         """
+        return self._listed or self._look()
+
+    def _look(self) -> Layout:
         for layout in self._layouts:
             if layout.is_there():
                 return layout
@@ -62,7 +67,13 @@ class LayoutReader:
     def scenes(self, split: str) -> list[str]:
         """Names of the scenes of a split."""
         check_split(split)
-        return self.layout.scenes(split)
+        layout = self._look()
+        scenes = self._scenes(layout, split)
+        self._listed = layout
+        return scenes
+
+    def _scenes(self, layout: Layout, split: str) -> list[str]:
+        return layout.scenes(split)
 
     def read(self, scene: str, split: str) -> PointSample:
         """Read one scene."""
@@ -86,8 +97,8 @@ class LayoutReader:
 
     def validate(self, folder: Path, split: str) -> int:
         """Check a folder of written predictions; returns the number of files."""
-        layout = self.layout
-        num_points = {scene: layout.num_points(scene) for scene in self.scenes(split)}
+        scenes = self.scenes(split)
+        num_points = {scene: self.layout.num_points(scene) for scene in scenes}
         return self.submission.validate(folder, num_points, self.spec.raw_ids)
 
     def pack(self, folder: Path, split: str) -> Path:

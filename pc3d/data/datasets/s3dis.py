@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.datasets.base import missing_data
-from pc3d.data.datasets.layout import Arrays, ProcessedLayout
+from pc3d.data.datasets.layout import Arrays, ProcessedLayout, subfolders
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.spec import IGNORE_INDEX
 from pc3d.data.specs import S3DIS13
@@ -48,7 +48,8 @@ class S3DIS(LayoutReader):
     * processed: `Area_5/office_19/{coord,color,segment}.npy`, and where present `normal.npy`,
       `instance.npy`. `python -m data_prep.s3dis` writes it;
     * released: `Area_5/office_19/Annotations/<class>_<number>.txt`, in either release. A room's
-      points are those of its objects, in the order of the files' names.
+      points are those of its objects, in the order of the files' names. The file of the whole room
+      beside them is not read: some rooms lack it, and some hold points there of no object.
 
     Validation and test are the rooms of one area, training those of all others. Six runs, one for
     each area, are pooled by `pc3d pool`.
@@ -56,7 +57,8 @@ class S3DIS(LayoutReader):
     Args:
         root: the folder that holds `Area_1` to `Area_6`.
         test_area: number of the area that is left out of training.
-        stairs: what the objects named stairs become, `"clutter"` or `"ignore"`.
+        stairs: of the released layout: what the objects named stairs become, `"clutter"` or
+            `"ignore"`.
         align: of the released layout: turn rooms to the axes, by the angles of the release.
 
     Raises:
@@ -112,7 +114,7 @@ class ReleasedS3DIS:
             found = f"of the {split} split, {', '.join(missing)} are missing"
             raise missing_data("S3DIS", self.root, found, _DOWNLOAD, _EXPECTED)
         # Beside the rooms lie files such as .DS_Store and Icon.
-        rooms = [p for area in self.areas[split] for p in sorted((self.root / area).glob("*/"))]
+        rooms = [room for area in self.areas[split] for room in subfolders(self.root / area)]
         bare = [str(room) for room in rooms if not (room / "Annotations").is_dir()]
         if bare:
             raise FileNotFoundError(
@@ -123,8 +125,7 @@ class ReleasedS3DIS:
 
     def files(self, scene: str) -> list[Path]:
         """The objects of a room."""
-        paths = sorted(self.label_path(scene).glob("*.txt"))
-        return [path for path in paths if not path.name.startswith(".")]
+        return sorted(self.label_path(scene).glob("[!.]*.txt"))
 
     def label_path(self, scene: str) -> Path:
         return self.root / scene / "Annotations"
@@ -142,7 +143,10 @@ class ReleasedS3DIS:
         """A room, and the lines that had to be repaired to read it."""
         paths = self.files(scene)
         if not paths:
-            raise FileNotFoundError(f"{self.label_path(scene)}: no objects; {_EXPECTED}")
+            raise FileNotFoundError(
+                f"{self.label_path(scene)}: no objects <class>_<number>.txt are there. Unpack the "
+                f"release again: {_DOWNLOAD}"
+            )
         classes = [self._class(path) for path in paths]
         objects = [read_points(path) for path in paths]
         counts = [len(points) for points, _ in objects]

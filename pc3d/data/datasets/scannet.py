@@ -13,6 +13,8 @@ from pc3d.data.specs import SCANNET20, SCANNET200
 from pc3d.io.submission import SubmissionFormat, ids_of_lines, lines_of
 
 _SPECS: dict[int, DatasetSpec] = {20: SCANNET20, 200: SCANNET200}
+# An array named segment does not say what it holds; 200 classes are never taken from it.
+_SEGMENTS = {20: ("segment20", "segment"), 200: ("segment200",)}
 
 
 class ScanNet(LayoutReader):
@@ -21,15 +23,15 @@ class ScanNet(LayoutReader):
     Two layouts are recognized; where both are present, the processed one is read.
 
     * processed: `{train,val,test}/<scene>/coord.npy`, `color.npy`, and where present `normal.npy`,
-      `segment20.npy`, `segment200.npy` or `segment.npy` (classes, -1 unlabelled), `instance.npy`.
-      `python -m data_prep.scannet` writes it;
+      `segment20.npy` (or `segment.npy`) and `segment200.npy` (classes, -1 unlabelled),
+      `instance.npy`. `python -m data_prep.scannet` writes it;
     * released: `pc3d.data.datasets.scannet_released.ReleasedScanNet`.
 
     Args:
         root: the folder of the data set.
         classes: 20 or 200.
         labels: of the released layout: `"ply"` (NYU40 ids in `.labels.ply`) or `"aggregation"`
-            (marked objects), which 200 classes need. None takes the first that can serve.
+            (marked objects), which 200 classes need. None is `"ply"` for 20 classes.
         normals: of the released layout: compute normals from the mesh.
         axis_align: of the released layout: turn scenes upright.
 
@@ -58,7 +60,7 @@ class ScanNet(LayoutReader):
                 "cannot tell its classes apart"
             )
         root = Path(root)
-        segments = (f"segment{classes}", "segment")
+        segments = _SEGMENTS[classes]
         processed = ProcessedLayout(root, {split: (split,) for split in SPLITS}, segments)
         released = ReleasedScanNet(root, labels, normals, axis_align)
         super().__init__(root, _SPECS[classes], (processed, released), segments)

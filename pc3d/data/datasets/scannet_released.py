@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.datasets.base import missing_data
-from pc3d.data.datasets.layout import Arrays
+from pc3d.data.datasets.base import SPLITS, check_finite, missing_data
+from pc3d.data.datasets.layout import Arrays, subfolders
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SCANNET20, SCANNET200
 from pc3d.io.mesh import read_triangles, vertex_normals
-from pc3d.io.ply import read_vertices
+from pc3d.io.ply import count_vertices, read_vertices
+from pc3d.io.reading import read_text, reading
 from pc3d.io.scannet import (
     RawLabel,
     read_aggregation,
@@ -44,7 +45,7 @@ _VAL_SCENES = frozenset((
 
 _FOLDERS = ("scans", "scans_test")
 _SPLIT_LIST_FOLDERS = ("", "Tasks/Benchmark", "splits")
-_LABEL_TABLES = ("scannetv2-labels.combined.tsv", "scannet-labels.combined.tsv")
+_LABEL_TABLE = "scannetv2-labels.combined.tsv"
 LABELS = ("ply", "aggregation")
 """Where the labels of the 20 classes come from; the two differ at a few object borders."""
 DOWNLOAD = (
@@ -65,7 +66,7 @@ class ReleasedScanNet:
     """The files as they are downloaded.
 
     Splits are read from `scannetv2_{train,val,test}.txt` in `root`, `root/Tasks/Benchmark` or
-    `root/splits`; without these files the scenes on disk are split by their official numbers.
+    `root/splits`; without any such file the scenes on disk are split by their official numbers.
 
     Attributes:
         root: holds `scans/` and `scans_test/`.
@@ -88,13 +89,21 @@ class ReleasedScanNet:
         return any((self.root / folder).is_dir() for folder in _FOLDERS)
 
     def scenes(self, split: str) -> list[str]:
-        lists = [self.root / f / f"scannetv2_{split}.txt" for f in _SPLIT_LIST_FOLDERS]
-        path = next((p for p in lists if p.is_file()), None)
-        return self._official(split) if path is None else self._listed(path)
+        folders = [self.root / folder for folder in _SPLIT_LIST_FOLDERS]
+        folder = next((f for f in folders if any(_list(f, s).exists() for s in SPLITS)), None)
+        return self._official(split) if folder is None else self._listed(_list(folder, split))
 
     def _listed(self, path: Path) -> list[str]:
-        scenes = path.read_text(encoding="utf-8").split()
-        missing = [scene for scene in scenes if not self.folder(scene).is_dir()]
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: missing, but lists of other splits are beside it, and the official split "
+                "need not fit those. Write it, too."
+            )
+        scenes = read_text(path).split()
+        if len(set(scenes)) < len(scenes):
+            raise ValueError(f"{path}: {len(scenes) - len(set(scenes))} scenes are listed twice")
+        with reading(path, "it names what no folder can be named"):
+            missing = [scene for scene in scenes if not self.folder(scene).is_dir()]
         if missing:
             found = (
                 f"{len(missing)} of the {len(scenes)} scenes in {path} are not there "
@@ -105,9 +114,7 @@ class ReleasedScanNet:
 
     def _official(self, split: str) -> list[str]:
         """The scenes on disk that belong to the split by their number."""
-        names = sorted(
-            {p.name for kind in _FOLDERS for p in (self.root / kind).glob("*") if p.is_dir()}
-        )
+        names = sorted({p.name for kind in _FOLDERS for p in subfolders(self.root / kind)})
         matches = {name: _SCENE_NAME.fullmatch(name) for name in names}
         strangers = [name for name, match in matches.items() if match is None]
         if strangers:
@@ -141,23 +148,24 @@ class ReleasedScanNet:
         return self.files(scene)[1]
 
     def num_points(self, scene: str) -> int:
-        return len(read_vertices(self.files(scene)[0])["x"])
+        return count_vertices(self.files(scene)[0])
 
     def arrays(self, scene: str) -> Arrays:
         path, *labels, facts = self.files(scene)
         mesh = read_vertices(path)
         channels = ("red", "green", "blue")
         if not all(name in mesh for name in channels):
-            raise ValueError(f"{path}: the vertices have no colour; got {list(mesh)}")
+            raise ValueError(f"{path}: the vertices have no colour; got {str(list(mesh))[:400]}")
         found: Arrays = {
             "coord": np.stack([mesh[axis] for axis in "xyz"], axis=1),
             "color": np.stack([mesh[name] for name in channels], axis=1),
         }
-        alignment = read_axis_alignment(facts) if self.axis_align and facts.exists() else None
+        alignment = read_axis_alignment(facts) if self.axis_align else None
         if alignment is not None:
             turned = found["coord"] @ alignment[:3, :3].T + alignment[:3, 3]
             found["coord"] = turned.astype(np.float32)
         if self.normals:
+            check_finite(path, "coordinate", found["coord"])  # not the normals are at fault
             found["normal"] = vertex_normals(found["coord"], read_triangles(path))
         if self.labels == "ply":
             if labels[0].exists():
@@ -204,31 +212,47 @@ class ReleasedScanNet:
 
         Raises:
             FileNotFoundError: it is not there.
+            ValueError: it is damaged, or that of another release.
         """
-        paths = [self.root / name for name in _LABEL_TABLES]
-        path = next((p for p in paths if p.is_file()), None)
-        if path is None:
+        path = self.root / _LABEL_TABLE
+        if not path.exists():
             raise FileNotFoundError(
-                f"{paths[0]}: the label table is missing; labels=aggregation and ScanNet200 need "
-                f"it. Download: {DOWNLOAD}"
+                f"{path}: the label table is missing; labels=aggregation and ScanNet200 need it. "
+                f"Download: {DOWNLOAD}"
             )
-        return read_label_table(path)
+        table = read_label_table(path)
+        classes = zip(SCANNET200.class_names, SCANNET200.raw_ids, strict=True)
+        wrong = [name for name, raw in classes if name in table and table[name].id != raw]
+        if wrong:
+            raise ValueError(
+                f"{path}: the ids of {wrong[:5]} are not those of ScanNet v2. Is this the table of "
+                "another release?"
+            )
+        return table
 
 
 def _class(spec: DatasetSpec, raw: int) -> int:
     return spec.raw_to_class.get(raw, IGNORE_INDEX)
 
 
+def _list(folder: Path, split: str) -> Path:
+    return folder / f"scannetv2_{split}.txt"
+
+
 def _ply_labels(path: Path, num_points: int) -> NDArray[np.int64]:
     vertices = read_vertices(path)
-    if "label" not in vertices:
-        raise ValueError(f"{path}: the vertices have no property label; got {list(vertices)}")
-    if len(vertices["label"]) != num_points:
+    labels = vertices.get("label")
+    if labels is None or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: {len(vertices['label'])} labels, but the scene has {num_points} vertices. "
-            "Do the two files come from the same release?"
+            f"{path}: the vertices have no property label of integers; got "
+            f"{str(list(vertices))[:400]}"
         )
-    return SCANNET20.to_class(vertices["label"], str(path))
+    if len(labels) != num_points:
+        raise ValueError(
+            f"{path}: {len(labels)} labels, but the scene has {num_points} vertices. Do the two "
+            "files come from the same release?"
+        )
+    return SCANNET20.to_class(labels, str(path))
 
 
 def _official_split(match: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pc3d.data.datasets.base import check_split, missing_data
-from pc3d.data.datasets.layout import Arrays, ProcessedLayout
+from pc3d.data.datasets.layout import Arrays, Layout, ProcessedLayout
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.specs import SEMANTICKITTI19, SEMANTICKITTI19_SPVNAS
@@ -86,12 +86,11 @@ class SemanticKITTI(LayoutReader):
         processed = ProcessedLayout(root / "sequences", chosen, names_hold_group=True)
         super().__init__(root, spec, (processed, ReleasedSemanticKITTI(root, chosen, spec)))
 
-    def scenes(self, split: str) -> list[str]:
-        check_split(split)
+    def _scenes(self, layout: Layout, split: str) -> list[str]:
         if split not in self._frames:
-            return super().scenes(split)
+            return layout.scenes(split)
         scenes = self._frames[split]
-        _require(self.root, [self.layout.files(scene)[0] for scene in scenes], split)
+        _require(self.root, [layout.files(scene)[0] for scene in scenes], split)
         return list(scenes)
 
 
@@ -120,7 +119,7 @@ class ReleasedSemanticKITTI:
         return [
             f"{sequence}/{path.stem}"
             for sequence, folder in folders.items()
-            for path in sorted(folder.glob("*.bin"))
+            for path in sorted(folder.glob("[!.]*.bin"))
         ]
 
     def files(self, scene: str) -> list[Path]:
