@@ -18,7 +18,7 @@ from pc3d.io.reading import read_bytes, read_text, reading
 _COLUMNS = 6
 _PLAIN = b"0123456789.+-eE \t\n"
 _WITH_LOST_BIT = bytes(b | 0x20 if b < 0x20 and b != ord("\t") else b for b in range(256))
-_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 class Repair(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,14 @@ def test_damaged_files(tmp_path, content, words):
         read(tmp_path, content)
     assert "ceiling_1.txt" in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_an_endless_number_is_refused_at_once(tmp_path):
+    """In time that grows with its length, not with the square of it."""
+    start = time.process_time()
+    with pytest.raises(ValueError, match=":1: expected six numbers"):
+        read(tmp_path, b"1 2 3 4 5 " + b"9" * 30_000 + b"\x07\n")
+    assert time.process_time() - start < 2
 
 
 def test_angles(tmp_path):
