@@ -95,6 +95,9 @@ def test(config: DictConfig, options: DictConfig) -> Result:
         if options.predictions:
             num_files = data.reader.validate(store.submission, options.split)
             console.print(f"{num_files} prediction files, checked: {store.folder}", soft_wrap=True)
+            packed = data.reader.pack(store.submission, "test") if options.split == "test" else None
+            if packed is not None:
+                console.print(f"for upload, checked: {packed}", soft_wrap=True)
     return result
 
 

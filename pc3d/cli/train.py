@@ -44,8 +44,12 @@ def train(config: DictConfig, folder: Path) -> float:
         start_from(Path(config.init_from).expanduser(), task.network, data.facts(), folder)
     trainer = build_trainer(config, folder)
     last = checkpoint_path(folder, "last") if config.resume else None
-    features = "+".join(config.dataset.features)
-    log.info("features %s, voxel size %s m", features, config.dataset.voxel_size)
+    log.info(
+        "features %s, voxels of %s m with the %s label of their points",
+        "+".join(config.dataset.features),
+        config.dataset.voxel_size,
+        config.task.voxel_label,
+    )
     try:
         trainer.fit(task, data, ckpt_path=last, weights_only=True)
     except SystemExit:  # Lightning ends the process after Ctrl-C

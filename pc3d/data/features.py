@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.sample import Float, PointSample
+from pc3d.data.sample import Float, PointSample, bounds
 from pc3d.data.transforms.base import require_field
 
 
@@ -28,8 +28,8 @@ def _height(xyz: Float) -> Float:
 
 
 def _relative(xyz: Float) -> Float:
-    low = xyz.min(axis=0)
-    extent = np.maximum(xyz.max(axis=0) - low, np.finfo(np.float32).tiny)
+    low, high = bounds(xyz)
+    extent = np.maximum(high - low, np.finfo(np.float32).tiny)
     relative: Float = (xyz - low) / extent - 0.5
     return relative
 

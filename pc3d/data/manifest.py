@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pc3d.data.datasets.base import SceneReader
+from pc3d.data.sample import bounds
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.voxelize import voxel_cells
 from pc3d.utils.files import write_bytes
@@ -146,8 +147,8 @@ def _measure(reader: SceneReader, split: str, voxel_size: float, scene: str) -> 
     # NumPy only: the pool may be forked, and torch's threads do not survive that.
     sample = reader.read(scene, split)
     cells = voxel_cells(sample.xyz, voxel_size)
-    cells -= cells.min(axis=0)
-    _, num_y, num_z = cells.max(axis=0) + 1
+    cells -= bounds(cells)[0]
+    _, num_y, num_z = bounds(cells)[1] + 1
     keys = (cells[:, 0] * num_y + cells[:, 1]) * num_z + cells[:, 2]
     segment = np.empty(0, np.int64) if sample.segment is None else sample.segment
     counts = np.bincount(segment[segment >= 0], minlength=reader.spec.num_classes)

@@ -174,5 +174,6 @@ SUBMISSION = SubmissionFormat(
     *little_endian("u1"),
     "*_lidarseg.bin",
     {"test/submission.json": json.dumps({"meta": _META}, indent=2).encode()},
+    server="the lidar segmentation challenge of nuscenes.org",
 )
 """Classes from 1 as uint8, and what the method used; edit `_META` only if it used more."""

@@ -80,5 +80,10 @@ def read_labels(path: str | Path, num_points: int) -> Labels:
     return Labels(packed & ((1 << _INSTANCE_SHIFT) - 1), packed >> _INSTANCE_SHIFT)
 
 
-SUBMISSION = SubmissionFormat(prediction_path, *little_endian("<u4"), "predictions/*.label")
+SUBMISSION = SubmissionFormat(
+    prediction_path,
+    *little_endian("<u4"),
+    "predictions/*.label",
+    server="the CodaLab competition of semantic-kitti.org",
+)
 """`sequences/11/predictions/000000.label` and so on: raw ids as uint32, without instances."""

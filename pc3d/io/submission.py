@@ -25,6 +25,7 @@ class SubmissionFormat:
         decode: the reverse; `ValueError` for a content that no ids have.
         pattern: of the paths that hold predictions, as in `Path.rglob`; others are not looked at.
         extra: further files by path, e.g. a description that the server reads.
+        server: where it is uploaded to; None if nobody takes it.
     """
 
     path_of: Callable[[str], str]
@@ -32,6 +33,7 @@ class SubmissionFormat:
     decode: Callable[[bytes], NDArray[np.int64]]
     pattern: str
     extra: Mapping[str, bytes] = field(default_factory=dict)
+    server: str | None = None
 
     def write(self, folder: str | Path, scene: str, raw_ids: NDArray[np.int64]) -> Path:
         """Write the predictions of a scene; returns the path of the file."""

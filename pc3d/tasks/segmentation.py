@@ -15,6 +15,7 @@ from pc3d.metrics import ConfusionMatrix, SceneCounts, SplitCounts, count_scene,
 from pc3d.models.checkpoint import KEY
 from pc3d.sparse import Batch
 from pc3d.tasks.optim import OptimizerFactory, SchedulerFactory, parameter_groups
+from pc3d.tasks.targets import VOXEL_LABELS
 from pc3d.tasks.tiling import predict_points
 from pc3d.tasks.voting import SceneVotes
 
@@ -36,7 +37,7 @@ class SceneResult(NamedTuple):
 class SegmentationTask(pl.LightningModule):
     """Trains a network on voxels and evaluates it on points.
 
-    The training loss is taken at voxels (majority labels). Validation and test score every original
+    The training loss is taken at voxels. Validation and test score every original
     point of whole scenes; one confusion matrix is summed over scenes and ranks. All values are of
     points but `val/miou_voxel`, which scores voxels by their majority labels.
 
@@ -49,6 +50,11 @@ class SegmentationTask(pl.LightningModule):
         optimizer: makes the optimizer from parameter groups.
         scheduler: makes the schedule, called with `total_steps`.
         facts: plain values about data and model that every checkpoint carries.
+        voxel_label: which of its points' labels a voxel is trained with, a key of
+            `pc3d.tasks.targets.VOXEL_LABELS`.
+
+    Raises:
+        ValueError: an unknown `voxel_label`.
 
     Attributes:
         voting: how the views of a test scene are scored; the data module's must be the same.
@@ -65,8 +71,14 @@ class SegmentationTask(pl.LightningModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         facts: dict[str, Any] | None = None,
+        voxel_label: str = "majority",
     ) -> None:
         super().__init__()
+        if voxel_label not in VOXEL_LABELS:
+            raise ValueError(
+                f"task.voxel_label must be one of {', '.join(VOXEL_LABELS)}; got {voxel_label!r}"
+            )
+        self._voxel_labels = VOXEL_LABELS[voxel_label]
         self.network, self.loss = network, loss
         self.class_names, self.max_eval_voxels = class_names, max_eval_voxels
         self._optimizer, self._scheduler, self._facts = optimizer, scheduler, facts or {}
@@ -83,7 +95,8 @@ class SegmentationTask(pl.LightningModule):
         """The loss at the support of the network's output, plus its auxiliary losses."""
         assert self.loss is not None
         output = self.network(batch)
-        target = batch.segment if output.support == "voxel" else batch.points.segment
+        at_voxels = output.support == "voxel"
+        target = self._voxel_labels(batch) if at_voxels else batch.points.segment
         loss: Tensor = self.loss(output.logits, target)
         for name, value in output.aux_losses.items():
             self.log(f"train/{name}", value, batch_size=1)

@@ -67,8 +67,11 @@ class SceneReader(Protocol):
         """
         ...
 
-    def pack(self, folder: Path, split: str) -> Path:
-        """Check a folder of predictions and pack it for upload; returns `<folder>.zip`.
+    def pack(self, folder: Path, split: str) -> Path | None:
+        """Check a folder of predictions and pack it for upload: `<folder>.zip`.
+
+        Returns:
+            The zip file; None if no server takes predictions of this data set.
 
         Raises:
             ValueError: what is wrong with which file.
@@ -184,12 +187,13 @@ def check_split(split: str) -> None:
 
 def check_finite(source: Path, name: str, values: NDArray[np.floating]) -> None:
     """Raise `ValueError` naming `source` if `values` ([P] or [P, C]) are not all finite."""
+    if np.isfinite(values).all():  # first: by row it takes a hundred times as long
+        return
     finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    if not finite.all():
-        raise ValueError(
-            f"{source}: {int((~finite).sum())} of {len(values)} points have a NaN or infinite "
-            f"{name}. Repair the file."
-        )
+    raise ValueError(
+        f"{source}: {int((~finite).sum())} of {len(values)} points have a NaN or infinite {name}. "
+        "Repair the file."
+    )
 
 
 def raw_predictions(

@@ -101,7 +101,9 @@ class LayoutReader:
         num_points = {scene: self.layout.num_points(scene) for scene in scenes}
         return self.submission.validate(folder, num_points, self.spec.raw_ids)
 
-    def pack(self, folder: Path, split: str) -> Path:
-        """Check a folder of predictions and pack it: returns `<folder>.zip`, ready for upload."""
+    def pack(self, folder: Path, split: str) -> Path | None:
+        """Check a folder of predictions and pack it as `<folder>.zip`; None without a server."""
+        if self.submission.server is None:
+            return None
         self.validate(folder, split)
         return self.submission.pack(folder, Path(f"{folder}.zip"))

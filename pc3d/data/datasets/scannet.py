@@ -41,7 +41,13 @@ class ScanNet(LayoutReader):
 
     title = "ScanNet"
     download, expected = DOWNLOAD, EXPECTED
-    submission = SubmissionFormat(lambda scene: f"{scene}.txt", lines_of, ids_of_lines, "*.txt")
+    submission = SubmissionFormat(
+        lambda scene: f"{scene}.txt",
+        lines_of,
+        ids_of_lines,
+        "*.txt",
+        server="the ScanNet benchmark, kaldir.vc.in.tum.de/scannet_benchmark",
+    )
 
     def __init__(
         self,

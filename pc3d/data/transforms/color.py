@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pc3d.data.sample import PointSample
+from pc3d.data.sample import PointSample, bounds
 from pc3d.data.transforms.base import require_field
 
 
@@ -26,7 +26,7 @@ class ChromaticAutoContrast:
         color = require_field(sample, "color", type(self).__name__)
         if rng.random() >= self.p:
             return sample
-        low, high = color.min(axis=0), color.max(axis=0)
+        low, high = bounds(color)
         spread = high - low
         stretched = (color - low) * (255.0 / np.where(spread > 0, spread, 1.0))
         blend = np.where(spread > 0, rng.random(), 0.0)

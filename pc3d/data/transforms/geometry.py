@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pc3d.data.sample import Float, PointSample
+from pc3d.data.sample import Float, PointSample, bounds
 
 _AXES = "xyz"
 
@@ -25,7 +25,8 @@ def _happens(p: float, rng: np.random.Generator) -> bool:
 
 
 def _box_center(xyz: Float) -> Float:
-    center: Float = (xyz.min(axis=0) + xyz.max(axis=0)) / 2
+    low, high = bounds(xyz)
+    center: Float = (low + high) / 2
     return center
 
 
@@ -222,8 +223,8 @@ class ElasticDistortion:
 def _smooth_noise(xyz: Float, granularity: float, rng: np.random.Generator) -> Float:
     """[P, 3] float32, the blurred noise field at the points."""
     # One cell of margin on either side, so that every point lies between grid nodes.
-    position = (xyz - xyz.min(axis=0)) / granularity + 1.0
-    shape = np.floor(position.max(axis=0)).astype(np.int64) + 2
+    position = (xyz - bounds(xyz)[0]) / granularity + 1.0
+    shape = np.floor(bounds(position)[1]).astype(np.int64) + 2
     noise = rng.standard_normal((3, *shape), dtype=np.float32)
     for _ in range(2):
         for axis in (1, 2, 3):

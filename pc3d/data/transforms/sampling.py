@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pc3d.data.sample import PointSample
+from pc3d.data.sample import PointSample, bounds
 
 _MODES: Sequence[str] = ("random", "center")
 
@@ -31,8 +31,8 @@ class GridSample:
 
     def __call__(self, sample: PointSample, rng: np.random.Generator) -> PointSample:
         cells = np.floor(sample.xyz.astype(np.float64) / self.voxel_size).astype(np.int64)
-        cells -= cells.min(axis=0)
-        keys = np.ravel_multi_index(tuple(cells.T), tuple(cells.max(axis=0) + 1))
+        cells -= bounds(cells)[0]
+        keys = np.ravel_multi_index(tuple(cells.T), tuple(bounds(cells)[1] + 1))
         shuffled = rng.permutation(len(sample))
         _, first = np.unique(keys[shuffled], return_index=True)  # the first is a random one
         return sample.select(np.sort(shuffled[first]))
