@@ -19,7 +19,7 @@ import torch
 
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
-from pc3d.data.datasets import ScanNet
+from pc3d.data.datasets import ScanNet, scannet
 from pc3d.data.specs import SCANNET20
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
@@ -107,7 +107,7 @@ def test_test_scores_every_point_in_input_order(trained, call, data_dir, capsys)
 def test_tiled_scenes_lose_no_point(trained, call, data_dir, monkeypatch, capsys):
     """Neither in all nor by distance, which these rooms pretend to be LiDAR scans for."""
     pretended = replace(SCANNET20, sensor="lidar")
-    monkeypatch.setattr("pc3d.data.datasets.scannet.SCANNET20", pretended)
+    monkeypatch.setitem(scannet._SPECS, 20, pretended)
     call(test_program.main, [f"run={trained}", "task.max_eval_voxels=400", "predictions=false"])
     reader = ScanNet(data_dir / "synthetic")
     truth = [reader.read(scene, "test").segment for scene in reader.scenes("test")]
