@@ -79,7 +79,7 @@ def test_coordinates_in_integers(tmp_path):
         ({"coord": COORD[:0], "segment20": SEGMENT[:0]}, r"coord\.npy: the scene has no points"),
         ({"coord": np.where(COORD > 2.5, np.nan, COORD)}, r"coord\.npy: .*NaN or infinite coord"),
         ({"coord": np.where(COORD > 2.5, 1e30, COORD)}, r"coord\.npy: the scene reaches from"),
-        ({"color": COLOR / 0.0}, r"color\.npy: .*NaN or infinite color"),
+        ({"color": np.full((NUM, 3), np.inf)}, r"color\.npy: .*NaN or infinite color"),
         ({"normal": np.full((NUM, 3), np.nan)}, r"normal\.npy: 12 of 12 points have a NaN"),
         ({"intensity": np.full((NUM, 2), 1.0)}, r"intensity\.npy: expected an array \[P\]"),
     ],
