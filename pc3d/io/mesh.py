@@ -46,7 +46,8 @@ def vertex_normals(xyz: NDArray[Any], triangles: NDArray[np.integer]) -> NDArray
         triangles: [F, 3] vertex indices, counter-clockwise from outside.
 
     Returns:
-        [V, 3] float32; (0, 0, 1) for a vertex without a triangle of positive area.
+        [V, 3] float32; (0, 0, 1) for a vertex without a triangle of positive area, or with one of
+        which a corner is NaN.
     """
     corners = np.asarray(xyz, dtype=np.float64)[triangles]  # [F, 3, 3]
     # The cross product's length is twice the area: weighting by area costs nothing.

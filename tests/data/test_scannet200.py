@@ -205,7 +205,7 @@ def test_normals_of_the_mesh_turn_with_it(root):
     vertices = read_vertices(path)
     vertices["y"][1] = np.nan
     write_vertices(path, vertices, np.array([[0, 1, 2]]))
-    with pytest.raises(ValueError, match=r"vh_clean_2\.ply: 1 of 9 points.*coordinate"):
+    with pytest.raises(ValueError, match=r"vh_clean_2\.ply: 1 of 9 points.*coordinates"):
         ScanNet(root, classes=200, normals=True).read(SCENE, "train")
 
 

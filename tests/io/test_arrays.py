@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -109,3 +110,15 @@ def test_headers_that_lie(tmp_path, header):
     (tmp_path / "a.npy").write_bytes(magic + header + b"\0" * 48)
     with pytest.raises(ValueError, match=r"a\.npy: "):
         read_array(tmp_path / "a.npy", 3)
+
+
+def test_a_header_that_claims_four_gigabytes_is_not_made_room_for(tmp_path):
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + b"\xf0\xff\xff\xff" + b"{'descr': '<f4'}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"a\.npy: not a \.npy file of numbers"):
+            read_array(path, 3)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -183,10 +183,7 @@ def scene_sample(
         check_classes(_file_of(files, label), fields["segment"], spec)
     if "instance" in arrays:
         fields["instance"] = np.array(arrays["instance"], dtype=np.int64)
-    coord = arrays["coord"]
-    if coord.dtype.kind != "f":
-        coord = coord.astype(np.float64)
-    return read_points(scene, str(files[0]), coord, **fields)
+    return read_points(scene, str(files[0]), arrays["coord"], **fields)
 
 
 def check_classes(source: Path, segment: NDArray[np.int64], spec: DatasetSpec) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.datasets.base import SPLITS, check_finite, missing_data
+from pc3d.data.datasets.base import SPLITS, missing_data
 from pc3d.data.datasets.layout import Arrays, subfolders
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SCANNET20, SCANNET200
@@ -165,7 +165,6 @@ class ReleasedScanNet:
             turned = found["coord"] @ alignment[:3, :3].T + alignment[:3, 3]
             found["coord"] = turned.astype(np.float32)
         if self.normals:
-            check_finite(path, "coordinate", found["coord"])  # not the normals are at fault
             found["normal"] = vertex_normals(found["coord"], read_triangles(path))
         if self.labels == "ply":
             if labels[0].exists():
