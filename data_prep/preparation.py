@@ -23,7 +23,7 @@ from rich.progress import track
 from data_prep.arguments import count, parse_arguments
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import check_split
-from pc3d.data.datasets.layout import Arrays, Layout
+from pc3d.data.datasets.layout import PREPARED, Arrays, Layout, unlabelled_sample
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.utils.files import file_hash, write_json, write_text
 
@@ -205,6 +205,7 @@ def _prepare(
     logger.addHandler(remarks)
     try:
         arrays = layout.arrays(scene)
+        unlabelled_sample(scene, arrays, layout.files(scene))  # refuses bad values
     except (ValueError, OSError) as error:
         return str(error)
     finally:
@@ -273,12 +274,16 @@ def _histograms(arrays: Arrays) -> dict[str, dict[str, int]]:
 
 def _write_manifest(preparation: Preparation, out: Path, records: Mapping[str, Any]) -> None:
     scenes = {folder: records[folder] for folder in sorted(records)}
-    manifest = {
+    prepared = {
         "dataset": preparation.reader.title,
         "format": FORMAT,
         "settings": dict(preparation.settings),
         "raw": str(preparation.layout.root.absolute()),
         "versions": {name: version(name) for name in ("pc3d", "numpy")},
+    }
+    write_json(out / PREPARED, prepared)
+    manifest = {
+        **prepared,
         "num_points": sum(record["num_points"] for record in scenes.values()),
         "scenes": scenes,
     }

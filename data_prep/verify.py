@@ -28,7 +28,9 @@ from data_prep.preparation import MANIFEST
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
 from pc3d.data.datasets.base import SPLITS
+from pc3d.data.datasets.layout import PREPARED
 from pc3d.data.datasets.reader import LayoutReader
+from pc3d.io.reading import read_json
 from pc3d.utils.files import file_hash
 
 OFFICIAL: Mapping[str, Mapping[str, int]] = {
@@ -47,10 +49,9 @@ def recognize(root: Path) -> LayoutReader:
     Raises:
         FileNotFoundError: nothing that is known; the message lists what is.
     """
-    manifest = root / MANIFEST
-    title = ""
-    if manifest.is_file():
-        title = json.loads(manifest.read_bytes()).get("dataset", "")
+    prepared = root / PREPARED
+    facts = read_json(prepared) if prepared.is_file() else {}
+    title, settings = facts.get("dataset", ""), facts.get("settings", {})
     signs: tuple[tuple[type[LayoutReader], Sequence[str]], ...] = (
         (SemanticKITTI, ("sequences/*/velodyne", "sequences/*/*/coord.npy")),
         (S3DIS, ("Area_*/*/Annotations", "Area_*/*/coord.npy")),
@@ -60,8 +61,8 @@ def recognize(root: Path) -> LayoutReader:
     for reader, patterns in signs:
         seen = any(next(root.glob(pattern), None) is not None for pattern in patterns)
         if reader.title == title or (seen and not title):
-            build: Callable[[Path], LayoutReader] = reader
-            return build(root)
+            build: Callable[..., LayoutReader] = reader
+            return build(root, **settings)
     expected = "\n".join(f"{reader.title}:\n{reader.expected}" for reader, _ in signs)
     raise FileNotFoundError(f"{root}: no data set that is known. Expected one of\n{expected}")
 

@@ -161,7 +161,7 @@ def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, ca
     stale = out / "sequences" / "00" / ".000000.77.partial"
     stale.mkdir(parents=True)
     np.save(stale / "coord.npy", np.zeros((1, 3)))
-    layout = ProcessedLayout(out / "sequences", {"train": ["00"]}, names_hold_group=True)
+    layout = ProcessedLayout(out, {"train": ["sequences/00"]}, names_hold_group=True)
     assert not layout.is_there()
     assert layout.scenes("train") == []
     assert run(semantickitti, kitti, out) == 0
@@ -177,6 +177,32 @@ def test_a_damaged_scene_is_named_and_the_others_go_on(kitti, tmp_path, capsys):
     assert "00/000000 failed" in shown
     assert "000000.label: 0 labels (3 bytes)" in shown
     assert "1 scenes failed" in shown
+
+
+def test_values_that_no_reader_would_take_are_not_prepared(kitti, tmp_path, capsys):
+    path = kitti / "sequences/00/velodyne/000001.bin"
+    points = np.fromfile(path, dtype=np.float32)
+    points[6] = np.nan
+    points.tofile(path)
+    assert run(semantickitti, kitti, tmp_path / "out") == 1
+    assert "000001.bin: 1 of 40 points have NaN" in capsys.readouterr().err
+    assert not (tmp_path / "out/sequences/00/000001").exists()
+
+
+def test_a_reader_refuses_what_was_prepared_otherwise(kitti, rooms, tmp_path):
+    run(semantickitti, kitti, tmp_path / "kitti", "label_map=spvnas")
+    parts = {"train": ["00"]}
+    with pytest.raises(ValueError, match=r"with label_map=spvnas, .*asked for label_map=official"):
+        SemanticKITTI(tmp_path / "kitti", parts).scenes("train")
+    reader = SemanticKITTI(tmp_path / "kitti", parts, label_map="spvnas")
+    assert reader.scenes("train") == ["00/000000", "00/000001"]
+    run(s3dis, rooms, tmp_path / "rooms", "areas=1,5", "stairs=ignore")
+    with pytest.raises(ValueError, match=r"Say dataset\.reader\.stairs=ignore, or prepare again"):
+        S3DIS(tmp_path / "rooms").scenes("val")
+    assert S3DIS(tmp_path / "rooms", stairs="ignore").scenes("val") == ["Area_5/hallway_2"]
+    (tmp_path / "rooms" / "prepared.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"prepared\.json: not what data_prep writes"):
+        S3DIS(tmp_path / "rooms").scenes("val")
 
 
 @pytest.mark.parametrize("out", ["raw", "raw/below", "."])

@@ -191,7 +191,7 @@ def test_what_lies_there_is_recognized(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
         assert type(recognize(tmp_path / path[0])) is kind, path
-    (tmp_path / "e" / "manifest.json").write_text('{"dataset": "SemanticKITTI"}')
+    (tmp_path / "e" / "prepared.json").write_text('{"dataset": "SemanticKITTI"}')
     assert type(recognize(tmp_path / "e")) is SemanticKITTI
 
 

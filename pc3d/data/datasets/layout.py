@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +14,14 @@ from pc3d.data.datasets.base import check_finite
 from pc3d.data.sample import PointSample, read_points
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.io.arrays import INTEGERS, NUMBERS, read_array
+from pc3d.io.reading import read_json
 
 Arrays = dict[str, NDArray[Any]]
 """A scene as named arrays: `coord` [P, 3] metres, and where present `color` [P, 3] 0..255, `normal`
 [P, 3], `intensity` [P], `segment...` [P] classes or `IGNORE_INDEX`, `instance` [P] or -1."""
 
+PREPARED = "prepared.json"
+"""Beside the scenes that `data_prep` has prepared: what with."""
 COLUMNS: Mapping[str, int | None] = {"coord": 3, "color": 3, "normal": 3, "intensity": None}
 """Width of the arrays that are not [P] integers."""
 
@@ -69,19 +72,22 @@ class ProcessedLayout:
         root: the folder of the data set.
         groups: from a split to the folders below `root` that its scenes lie in.
         segments: names of label arrays, the first that is there counts.
-        names_hold_group: scenes are named `<group>/<scene>` instead of `<scene>`.
+        names_hold_group: scenes are named `<last folder of the group>/<scene>`, not `<scene>`.
+        settings: what the scenes must have been prepared with, where `PREPARED` says it.
     """
 
     root: Path
     groups: Mapping[str, Sequence[str]]
     segments: tuple[str, ...] = ("segment",)
     names_hold_group: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def is_there(self) -> bool:
         groups = {self.root / group for names in self.groups.values() for group in names}
         return any((f / "coord.npy").exists() for group in groups for f in subfolders(group))
 
     def scenes(self, split: str) -> list[str]:
+        self._check_settings()
         missing = [group for group in self.groups[split] if not (self.root / group).is_dir()]
         if missing:
             raise FileNotFoundError(
@@ -89,11 +95,28 @@ class ProcessedLayout:
                 "missing. Prepare them too, or name a part of the data set in dataset.reader."
             )
         return [
-            f"{group}/{folder.name}" if self.names_hold_group else folder.name
+            f"{_last(group)}/{folder.name}" if self.names_hold_group else folder.name
             for group in self.groups[split]
             for folder in subfolders(self.root / group)
             if _is_scene(folder)
         ]
+
+    def _check_settings(self) -> None:
+        path = self.root / PREPARED
+        if not path.exists():
+            return  # other programs write none
+        prepared = read_json(path)
+        found = prepared.get("settings") if isinstance(prepared, dict) else None
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: not what data_prep writes there. Prepare again.")
+        differing = [key for key, value in self.settings.items() if found.get(key, value) != value]
+        if differing:
+            given = ", ".join(f"{key}={found[key]}" for key in differing)
+            asked = ", ".join(f"{key}={self.settings[key]}" for key in differing)
+            raise ValueError(
+                f"{self.root} was prepared with {given}, and the reader is asked for {asked}. "
+                f"Say dataset.reader.{differing[0]}={found[differing[0]]}, or prepare again."
+            )
 
     def folder(self, scene: str) -> Path:
         """The folder of a scene.
@@ -101,9 +124,11 @@ class ProcessedLayout:
         Raises:
             ValueError: two splits have it.
         """
-        if self.names_hold_group:
-            return self.root / scene
         groups = dict.fromkeys(group for names in self.groups.values() for group in names)
+        if self.names_hold_group:
+            prefix, _, name = scene.rpartition("/")
+            group = next((group for group in groups if _last(group) == prefix), prefix)
+            return self.root / group / name
         candidates = [self.root / group / scene for group in groups]
         found = [folder for folder in candidates if folder.is_dir()]
         if len(found) > 1:
@@ -146,6 +171,10 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir())
 
 
+def _last(group: str) -> str:
+    return group.rpartition("/")[2]
+
+
 def _is_scene(folder: Path) -> bool:
     if (folder / "coord.npy").exists():
         return True
@@ -172,15 +201,22 @@ def scene_sample(
     Raises:
         ValueError: no points, values that are not finite, or labels outside the label space.
     """
+    sample = unlabelled_sample(scene, arrays, files)
+    label = next((name for name in segments if name in arrays), None)
+    if label is None:
+        return sample
+    segment = np.array(arrays[label], dtype=np.int64)
+    check_classes(_file_of(files, label), segment, spec)
+    return sample.with_(segment=segment)
+
+
+def unlabelled_sample(scene: str, arrays: Arrays, files: Sequence[Path]) -> PointSample:
+    """`scene_sample` of all arrays but the labels."""
     fields: dict[str, NDArray[Any]] = {}
     for name in ("color", "normal", "intensity"):
         if name in arrays:
             fields[name] = np.array(arrays[name], dtype=np.float32)
             check_finite(_file_of(files, name), name, fields[name])
-    label = next((name for name in segments if name in arrays), None)
-    if label is not None:
-        fields["segment"] = np.array(arrays[label], dtype=np.int64)
-        check_classes(_file_of(files, label), fields["segment"], spec)
     if "instance" in arrays:
         fields["instance"] = np.array(arrays["instance"], dtype=np.int64)
     return read_points(scene, str(files[0]), arrays["coord"], **fields)

@@ -71,7 +71,8 @@ class NuScenes(LayoutReader):
         if version not in VERSIONS:
             raise ValueError(f"nuScenes: version must be one of {VERSIONS}; got {version!r}")
         root = Path(root)
-        processed = ProcessedLayout(root, {split: (split,) for split in SPLITS})
+        groups, settings = {split: (split,) for split in SPLITS}, {"version": version}
+        processed = ProcessedLayout(root, groups, settings=settings)
         super().__init__(root, NUSCENES16, (processed, ReleasedNuScenes(root, version)))
 
 

@@ -85,7 +85,8 @@ class S3DIS(LayoutReader):
         others = tuple(f"Area_{area}" for area in AREAS if area != test_area)
         areas = {"train": others, "val": left_out, "test": left_out}
         released = ReleasedS3DIS(root, areas, STAIRS[stairs], align)
-        processed = ProcessedLayout(root, areas, names_hold_group=True)
+        settings = {"stairs": stairs, "align": align}
+        processed = ProcessedLayout(root, areas, names_hold_group=True, settings=settings)
         super().__init__(root, S3DIS13, (processed, released))
 
 

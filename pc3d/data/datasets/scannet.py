@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pc3d.data.datasets.base import SPLITS
 from pc3d.data.datasets.layout import ProcessedLayout
@@ -59,6 +60,9 @@ class ScanNet(LayoutReader):
     ) -> None:
         if classes not in _SPECS:
             raise ValueError(f"ScanNet: classes must be 20 or 200; got {classes}")
+        settings: dict[str, Any] = {"axis_align": axis_align}
+        if labels is not None:
+            settings["labels"] = labels
         labels = labels or ("ply" if classes == 20 else "aggregation")
         if classes == 200 and labels == "ply":
             raise ValueError(
@@ -67,6 +71,7 @@ class ScanNet(LayoutReader):
             )
         root = Path(root)
         segments = _SEGMENTS[classes]
-        processed = ProcessedLayout(root, {split: (split,) for split in SPLITS}, segments)
+        groups = {split: (split,) for split in SPLITS}
+        processed = ProcessedLayout(root, groups, segments, settings=settings)
         released = ReleasedScanNet(root, labels, normals, axis_align)
         super().__init__(root, _SPECS[classes], (processed, released), segments)

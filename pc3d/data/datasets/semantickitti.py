@@ -83,7 +83,12 @@ class SemanticKITTI(LayoutReader):
             )
         root, spec = Path(root), LABEL_MAPS[label_map]
         chosen: dict[str, Sequence[str]] = {**OFFICIAL_SEQUENCES, **given}
-        processed = ProcessedLayout(root / "sequences", chosen, names_hold_group=True)
+        groups = {
+            split: [f"sequences/{sequence}" for sequence in names]
+            for split, names in chosen.items()
+        }
+        settings = {"label_map": label_map}
+        processed = ProcessedLayout(root, groups, names_hold_group=True, settings=settings)
         super().__init__(root, spec, (processed, ReleasedSemanticKITTI(root, chosen, spec)))
 
     def _scenes(self, layout: Layout, split: str) -> list[str]:
