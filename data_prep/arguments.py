@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pc3d.cli.config import compose_config
 
 
 def parse_arguments(arguments: Sequence[str], options: Mapping[str, str | None]) -> dict[str, str]:
@@ -28,6 +34,26 @@ def parse_arguments(arguments: Sequence[str], options: Mapping[str, str | None])
     if missing:
         raise ValueError(f"{' and '.join(f'{key}=...' for key in missing)} must be given")
     return values
+
+
+def options_and_config(
+    arguments: Sequence[str], options: Mapping[str, str]
+) -> tuple[dict[str, str], DictConfig]:
+    """Values of a program's own options, and the configuration that all other arguments override.
+
+    Args:
+        arguments: `key=value` each; what is no option is an override, as for `train.py`.
+        options: from key to default.
+
+    Raises:
+        ValueError, HydraException: an unknown key, named in the message.
+    """
+    own = [argument for argument in arguments if argument.partition("=")[0] in options]
+    overrides = [argument for argument in arguments if argument not in own]
+    os.environ.setdefault("PC3D_DATA", str(Path("data").resolve()))
+    os.environ.setdefault("PC3D_RUN_DIR", str(Path.cwd()))
+    config = compose_config("config", [*overrides, "paths.run_dir=."])
+    return parse_arguments(own, options), config
 
 
 def flag(key: str, value: str) -> bool:

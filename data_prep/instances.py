@@ -9,7 +9,6 @@ more than `max_per_class` instances of a class, random ones are kept, so that me
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from data_prep.arguments import options_and_config
 from pc3d.cli.build import build_data
-from pc3d.cli.config import compose_config
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import SceneReader
 from pc3d.data.sample import PointSample
@@ -94,14 +93,8 @@ def choose(
 def main(arguments: Sequence[str]) -> int:
     """Run from a command line of `key=value` arguments; returns the exit status."""
     console = Console(stderr=True)
-    own = dict(OPTIONS)
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    own |= {key: value for key, value in given.items() if key in own}
-    rest = [a for a in arguments if a.partition("=")[0] not in own]
-    os.environ.setdefault("PC3D_DATA", str(Path("data").resolve()))
-    os.environ.setdefault("PC3D_RUN_DIR", str(Path.cwd()))
     try:
-        config = compose_config("config", [*rest, "paths.run_dir=."])
+        own, config = options_and_config(arguments, OPTIONS)
         out = Path(own["out"] or f"{config.dataset.reader.root}/instances")
         if out.exists():
             raise FileExistsError(f"{out} exists; remove it to make the bank again")

@@ -10,7 +10,6 @@ is an attention for `conf/attention`, whose codes see nothing but these taps:
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from scipy.cluster.vq import kmeans2
 
+from data_prep.arguments import options_and_config
 from pc3d.cli.build import build_data
-from pc3d.cli.config import compose_config
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.collate import collate
 from pc3d.data.datamodule import SegmentationDataModule
@@ -82,19 +81,13 @@ def training_voxels(data: SegmentationDataModule, num_scenes: int) -> list[Coord
 def main(arguments: Sequence[str]) -> int:
     """Run from a command line of `key=value` arguments; returns the exit status."""
     console = Console(stderr=True)
-    own = dict(OPTIONS)
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    own |= {key: value for key, value in given.items() if key in own}
-    rest = [a for a in arguments if a.partition("=")[0] not in own]
-    os.environ.setdefault("PC3D_DATA", str(Path("data").resolve()))
-    os.environ.setdefault("PC3D_RUN_DIR", str(Path.cwd()))
     try:
+        own, config = options_and_config(arguments, OPTIONS)
         out = Path(own["out"])
         if out.suffix != ".yaml":
             raise ValueError(f"out=FILE.yaml is missing: the file to write; got {own['out']!r}")
         numbers = {key: int(own[key]) for key in ("num_patterns", "num_voxels", "num_scenes")}
         dilations = [int(number) for number in own["dilations"].split(",")]
-        config = compose_config("config", [*rest, "paths.run_dir=."])
         coords = training_voxels(build_data(config), numbers.pop("num_scenes"))
         codes = [
             {
