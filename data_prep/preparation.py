@@ -201,8 +201,10 @@ def _prepare(
 ) -> dict[str, Any] | str:
     """Write one scene; returns its record, or why the source cannot be read."""
     remarks = _Remarks()
-    logger = logging.getLogger("pc3d")
+    logger = logging.getLogger("pc3d.data.datasets")
     logger.addHandler(remarks)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)  # a preparation keeps what would be noise in a training
     try:
         arrays = layout.arrays(scene)
         unlabelled_sample(scene, arrays, layout.files(scene))  # refuses bad values
@@ -210,6 +212,7 @@ def _prepare(
         return str(error)
     finally:
         logger.removeHandler(remarks)
+        logger.setLevel(level)
     record = {
         **wanted,
         "scene": scene,
@@ -233,10 +236,10 @@ def _prepare(
 
 
 class _Remarks(logging.Handler):
-    """Keeps the warnings of a reader."""
+    """Keeps what a reader remarks on a scene."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:

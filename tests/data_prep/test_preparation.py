@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import preparation, s3dis, semantickitti
+from data_prep import nuscenes, preparation, s3dis, scannet, semantickitti
 from data_prep.arguments import parse_arguments
 from data_prep.preparation import run_program
-from pc3d.data.datasets import S3DIS, SemanticKITTI
+from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
 from pc3d.data.datasets.layout import ProcessedLayout
 from pc3d.utils.files import file_hash
+from tests.data.fixtures import tsv, write_annotated_scene, write_nuscenes
 
 FIELDS = ("xyz", "color", "intensity", "segment", "instance", "origin", "row")
 
@@ -89,6 +90,35 @@ def test_repairs_are_logged_and_read_back(rooms, tmp_path):
     assert sample.color[2].tolist() == [255.0, 0.0, 7.0]
     assert sample.segment.tolist() == [8, 2, 2]
     same(sample, S3DIS(rooms).read("Area_5/hallway_2", "val"))
+
+
+def test_raw_categories_that_the_table_lacks_are_remarked(tmp_path):
+    root = tmp_path / "raw"
+    objects = [("wall", [5]), ("trashcan", [7]), ("dishrack", [9])]
+    write_annotated_scene(root, "scene0000_00", [5, 5, 5, 5, 7, 7, 9, 9, 9], objects)
+    (root / "scannetv2-labels.combined.tsv").write_bytes(tsv())
+    assert run(scannet, root, tmp_path / "out", "splits=train") == 0
+    (remark,) = (tmp_path / "out" / "remarks.log").read_text().splitlines()
+    assert remark.endswith("not in the label table, so unlabelled: ['dishrack', 'trashcan']")
+    sample = ScanNet(tmp_path / "out").read("scene0000_00", "train")
+    assert sample.segment.tolist() == [0] * 4 + [-1] * 5
+    assert sample.instance.tolist() == [0] * 4 + [1] * 2 + [2] * 3
+    raw = ScanNet(root, labels="aggregation", normals=True).read("scene0000_00", "train")
+    same(sample, raw)
+    np.testing.assert_array_equal(sample.normal, raw.normal)
+    assert ScanNet(tmp_path / "out", classes=200).read("scene0000_00", "train").segment[0] == 0
+
+
+def test_keyframes_of_nuscenes_come_out_the_same(tmp_path):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    write_nuscenes(root, "v1.0-mini", {"scene-0061": 2, "scene-0103": 1}, labels=np.zeros(40))
+    assert run(nuscenes, root, out, "version=v1.0-mini") == 0
+    raw, prepared = (NuScenes(folder, version="v1.0-mini") for folder in (root, out))
+    for split, number in (("train", 2), ("val", 1)):
+        assert sorted(prepared.scenes(split)) == sorted(raw.scenes(split))
+        assert len(prepared.scenes(split)) == number
+        for scene in raw.scenes(split):
+            same(prepared.read(scene, split), raw.read(scene, split))
 
 
 def test_manifest_names_sizes_checksums_and_versions(kitti, tmp_path):

@@ -188,7 +188,11 @@ class ReleasedScanNet:
                 f"{aggregation}: most of its segments are not in {segs.name}. It belongs to "
                 "another mesh: <scene>.aggregation.json fits <scene>_vh_clean_2."
             )
-        labels = [self._raw_label(group.label) for group in groups]
+        table = self.label_table if groups else {}
+        unknown = sorted({group.label for group in groups if group.label.strip() not in table})
+        if unknown:
+            _log.debug("%s: not in the label table, so unlabelled: %s", aggregation, unknown)
+        labels = [table.get(group.label.strip(), RawLabel(0, 0)) for group in groups]
         of_group = {
             "segment20": [_class(SCANNET20, label.nyu40) for label in labels],
             "segment200": [_class(SCANNET200, label.id) for label in labels],
@@ -198,12 +202,6 @@ class ReleasedScanNet:
         return {
             name: np.array([*values, IGNORE_INDEX])[of_vertex] for name, values in of_group.items()
         }
-
-    def _raw_label(self, category: str) -> RawLabel:
-        label = self.label_table.get(category.strip())
-        if label is None:
-            _log.debug("raw category %r is not in the label table: unlabelled", category)
-        return label or RawLabel(0, 0)
 
     @cached_property
     def label_table(self) -> dict[str, RawLabel]:
