@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -78,11 +79,13 @@ class Result:
     Attributes:
         num_made: scenes that this run wrote.
         num_kept: scenes that an earlier run had finished.
+        num_unlabelled: scenes of all runs that have no labels.
         failures: from a scene to the reason why it could not be prepared.
     """
 
     num_made: int
     num_kept: int
+    num_unlabelled: int
     failures: Mapping[str, str]
 
 
@@ -116,6 +119,8 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     for parent in {(out / folder).parent for folder in preparation.folders}:
         for stale in parent.glob(f".*{_PARTIAL}"):  # of a run that was killed
             shutil.rmtree(stale)
+    others = _other_records(preparation, out)
+    _write_prepared(preparation, out, complete=False)
     kept, todo = {}, {}
     for folder, scene in preparation.folders.items():
         record = _record(out / folder)
@@ -125,6 +130,7 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
             kept[folder] = record
         else:
             todo[folder] = (scene, wanted)
+            shutil.rmtree(out / folder, ignore_errors=True)  # of other settings or sources
     made: dict[str, Any] = {}
     failures: dict[str, str] = {}
     for folder, outcome in _run(preparation.layout, out, todo, num_workers):
@@ -132,8 +138,11 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
             failures[todo[folder][0]] = outcome
         else:
             made[folder] = outcome
-    _write_manifest(preparation, out, {**kept, **made})
-    return Result(len(made), len(kept), failures)
+    records = {**others, **kept, **made}
+    _write_manifest(preparation, out, records)
+    _write_prepared(preparation, out, complete=not failures)
+    num_unlabelled = sum(not record["labels"] for record in records.values())
+    return Result(len(made), len(kept), num_unlabelled, failures)
 
 
 def _sources(layout: Layout, scene: str) -> list[list[Any]]:
@@ -146,14 +155,33 @@ def _record(folder: Path) -> dict[str, Any] | None:
     """The record of a prepared scene; None if there is none, or no readable one."""
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
-    arrays = record.get("arrays", {})
-    for name, facts in arrays.items():
-        path = folder / f"{name}.npy"
-        if not path.is_file() or path.stat().st_size != facts["bytes"]:
-            return None
-    return record
+        sizes = {name: facts["bytes"] for name, facts in record["arrays"].items()}
+        whole = all((folder / f"{n}.npy").stat().st_size == size for n, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it is made again
+    return record if whole else None
+
+
+def _other_records(preparation: Preparation, out: Path) -> dict[str, Any]:
+    """Records of scenes that earlier runs prepared and this one does not ask for.
+
+    Raises:
+        ValueError: they were prepared with other settings.
+    """
+    folders = (path.parent for path in sorted(out.rglob(RECORD)))
+    found = {folder.relative_to(out).as_posix(): _record(folder) for folder in folders}
+    others = {
+        name: record
+        for name, record in found.items()
+        if record is not None and name not in preparation.folders
+    }
+    for name, record in others.items():
+        if record["settings"] != dict(preparation.settings) or record["format"] != FORMAT:
+            raise ValueError(
+                f"{out / name} was prepared with {record['settings']}, and this run has "
+                f"{dict(preparation.settings)}. Prepare all scenes in one way, or remove it."
+            )
+    return others
 
 
 _Todo = Mapping[str, tuple[str, dict[str, Any]]]
@@ -205,6 +233,7 @@ def _prepare(
     logger.addHandler(remarks)
     level = logger.level
     logger.setLevel(logging.DEBUG)  # a preparation keeps what would be noise in a training
+    propagate, logger.propagate = logger.propagate, False  # remarks go into the log file
     try:
         arrays = layout.arrays(scene)
         unlabelled_sample(scene, arrays, layout.files(scene))  # refuses bad values
@@ -213,6 +242,7 @@ def _prepare(
     finally:
         logger.removeHandler(remarks)
         logger.setLevel(level)
+        logger.propagate = propagate
     record = {
         **wanted,
         "scene": scene,
@@ -229,7 +259,9 @@ def _prepare(
             shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from error  # writes name no file
+        # Writes name no file, and NumPy's no reason.
+        reason = error.strerror or f"{error}: is the disk full?"
+        raise OSError(error.errno or errno.ENOSPC, reason, str(folder)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record
@@ -254,7 +286,7 @@ def _write(folder: Path, name: str, array: NDArray[Any]) -> dict[str, Any]:
         "dtype": str(stored.dtype),
         "shape": list(stored.shape),
         "bytes": path.stat().st_size,
-        "sha256": file_hash(path),
+        "sha256": file_hash(path, 64),
     }
 
 
@@ -275,18 +307,25 @@ def _histograms(arrays: Arrays) -> dict[str, dict[str, int]]:
     return found
 
 
-def _write_manifest(preparation: Preparation, out: Path, records: Mapping[str, Any]) -> None:
-    scenes = {folder: records[folder] for folder in sorted(records)}
-    prepared = {
+def _facts(preparation: Preparation) -> dict[str, Any]:
+    return {
         "dataset": preparation.reader.title,
         "format": FORMAT,
         "settings": dict(preparation.settings),
         "raw": str(preparation.layout.root.absolute()),
         "versions": {name: version(name) for name in ("pc3d", "numpy")},
     }
-    write_json(out / PREPARED, prepared)
+
+
+def _write_prepared(preparation: Preparation, out: Path, complete: bool) -> None:
+    """Say what is prepared and how; readers refuse what is not complete."""
+    write_json(out / PREPARED, {**_facts(preparation), "complete": complete})
+
+
+def _write_manifest(preparation: Preparation, out: Path, records: Mapping[str, Any]) -> None:
+    scenes = {folder: records[folder] for folder in sorted(records)}
     manifest = {
-        **prepared,
+        **_facts(preparation),
         "num_points": sum(record["num_points"] for record in scenes.values()),
         "scenes": scenes,
     }
@@ -310,7 +349,6 @@ def run_program(
         arguments: the command line.
     """
     console = Console(stderr=True, soft_wrap=True)
-    logging.getLogger("pc3d").propagate = False  # remarks go into the log file
     common = {"raw": None, "out": None, "num_workers": str(os.cpu_count() or 1)}
     try:
         values = parse_arguments(arguments, {**common, **options})
@@ -325,6 +363,8 @@ def run_program(
         f"see {MANIFEST} and {REMARKS}",
         markup=False,
     )
+    if result.num_unlabelled:
+        console.print(f"{result.num_unlabelled} scenes have no labels: right for a test split only")
     for scene, reason in list(result.failures.items())[:_MAX_SHOWN]:
         console.print(f"{scene} failed: {reason}", style="red", markup=False)
     if result.failures:

@@ -48,7 +48,7 @@ def train(config: DictConfig, folder: Path) -> float:
         "features %s, voxels of %s m with the %s label of their points",
         "+".join(config.dataset.features),
         config.dataset.voxel_size,
-        config.task.voxel_label,
+        config.task.get("voxel_label", "majority"),  # runs of before it could be chosen
     )
     try:
         trainer.fit(task, data, ckpt_path=last, weights_only=True)

@@ -20,7 +20,7 @@ def majority(batch: Batch) -> Tensor | None:
 def unanimous(batch: Batch) -> Tensor | None:
     """The label that all labelled points of the voxel have; none where they differ.
 
-    What MinkowskiEngine's `sparse_quantize` makes of labels.
+    As MinkowskiEngine's `sparse_quantize`, except that points without a label do not count.
     """
     if batch.segment is None or batch.points.segment is None:
         return None

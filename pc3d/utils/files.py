@@ -44,10 +44,10 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def file_hash(path: str | Path) -> str:
-    """The first 16 hex digits of a file's SHA-256."""
+def file_hash(path: str | Path, num_digits: int = 16) -> str:
+    """The first hex digits of a file's SHA-256; 64 are all."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:num_digits]

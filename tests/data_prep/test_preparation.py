@@ -131,7 +131,7 @@ def test_manifest_names_sizes_checksums_and_versions(kitti, tmp_path):
     scene = manifest["scenes"]["sequences/00/000001"]
     array = scene["arrays"]["segment"]
     path = out / "sequences/00/000001/segment.npy"
-    assert array["sha256"] == file_hash(path)
+    assert array["sha256"] == file_hash(path, 64)
     assert array["bytes"] == path.stat().st_size
     assert (array["dtype"], array["shape"]) == ("int16", [40])
     assert scene["labels"] == {"segment": {"-1": 10, "0": 20, "18": 10}}
@@ -180,13 +180,13 @@ def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, ca
     out = tmp_path / "out"
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError("4096 requested and 0 written")  # as NumPy says it
 
-    monkeypatch.setattr(preparation, "write_json", full)
+    monkeypatch.setattr(np, "save", full)
     assert run(semantickitti, kitti, out) == 2
-    assert "No space left on device: '" in (shown := capsys.readouterr().err)
+    assert "0 written: is the disk full?: '" in (shown := capsys.readouterr().err)
     assert f"{out}/sequences/00/000000'" in shown
-    assert not [p for p in out.rglob("*") if p.is_file()]
+    assert [p.name for p in out.rglob("*") if p.is_file()] == ["prepared.json"]
     monkeypatch.undo()
     stale = out / "sequences" / "00" / ".000000.77.partial"
     stale.mkdir(parents=True)
@@ -196,6 +196,46 @@ def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, ca
     assert layout.scenes("train") == []
     assert run(semantickitti, kitti, out) == 0
     assert not stale.exists()
+
+
+def test_parts_are_prepared_one_after_the_other(kitti, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(semantickitti, kitti, out, "sequences=00") == 0
+    assert run(semantickitti, kitti, out, "sequences=11") == 0
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    assert list(manifest["scenes"]) == [
+        f"sequences/{s}" for s in ("00/000000", "00/000001", "11/000005")
+    ]
+    assert manifest["num_points"] == 120
+    assert "1 scenes have no labels" in capsys.readouterr().err
+    assert run(semantickitti, kitti, out, "sequences=11", "label_map=spvnas") == 2
+    shown = capsys.readouterr().err
+    assert "sequences/00/000000 was prepared with {'label_map': 'official'}" in shown
+
+
+def test_what_was_not_prepared_to_the_end_is_refused(kitti, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    (kitti / "sequences/00/labels/000000.label").write_bytes(b"123")
+    assert run(semantickitti, kitti, out) == 1
+    reader = SemanticKITTI(out, {"train": ["00"]}, {"val": ["00/000001"]})
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=r"did not end, or scenes failed.*same command again"):
+            reader.scenes(split)
+    (kitti / "sequences/00/labels/000000.label").write_bytes(bytes(160))
+    assert run(semantickitti, kitti, out) == 0
+    assert reader.scenes("val") == ["00/000001"]
+    assert len(reader.read("00/000001", "val")) == 40
+
+
+def test_scenes_of_other_settings_go_before_new_ones_come(kitti, tmp_path):
+    out = tmp_path / "out"
+    run(semantickitti, kitti, out)
+    (kitti / "sequences/00/labels/000000.label").write_bytes(b"123")
+    assert run(semantickitti, kitti, out, "label_map=spvnas") == 1
+    assert not (out / "sequences/00/000000").exists()
+    (out / "sequences/00/000001/scene.json").write_text("[]")
+    (kitti / "sequences/00/labels/000000.label").write_bytes(bytes(160))
+    assert run(semantickitti, kitti, out, "label_map=spvnas") == 0
 
 
 def test_a_damaged_scene_is_named_and_the_others_go_on(kitti, tmp_path, capsys):
@@ -224,6 +264,8 @@ def test_a_reader_refuses_what_was_prepared_otherwise(kitti, rooms, tmp_path):
     parts = {"train": ["00"]}
     with pytest.raises(ValueError, match=r"with label_map=spvnas, .*asked for label_map=official"):
         SemanticKITTI(tmp_path / "kitti", parts).scenes("train")
+    with pytest.raises(ValueError, match="label_map=spvnas"):
+        SemanticKITTI(tmp_path / "kitti", frames={"val": ["00/000001"]}).scenes("val")
     reader = SemanticKITTI(tmp_path / "kitti", parts, label_map="spvnas")
     assert reader.scenes("train") == ["00/000000", "00/000001"]
     run(s3dis, rooms, tmp_path / "rooms", "areas=1,5", "stairs=ignore")

@@ -127,7 +127,7 @@ def test_prepared_data_is_compared_with_its_checksums(tmp_path, capsys):
     assert prepare("x", semantickitti.OPTIONS, semantickitti.build, arguments) == 0
     status, text = found(tmp_path / "out", capsys)
     assert "not what manifest.json says" not in text
-    assert "2 problems" in text  # the sequences that are not there, of training and of test
+    assert "1 problems" in text  # the sequences of training that are not there
     path = tmp_path / "out" / "sequences/08/000001/intensity.npy"
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
@@ -191,7 +191,9 @@ def test_what_lies_there_is_recognized(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
         assert type(recognize(tmp_path / path[0])) is kind, path
-    (tmp_path / "e" / "prepared.json").write_text('{"dataset": "SemanticKITTI"}')
+    (tmp_path / "e" / "prepared.json").write_text(
+        '{"dataset": "SemanticKITTI", "settings": {}, "complete": true}'
+    )
     assert type(recognize(tmp_path / "e")) is SemanticKITTI
 
 

@@ -87,7 +87,6 @@ class ProcessedLayout:
         return any((f / "coord.npy").exists() for group in groups for f in subfolders(group))
 
     def scenes(self, split: str) -> list[str]:
-        self._check_settings()
         missing = [group for group in self.groups[split] if not (self.root / group).is_dir()]
         if missing:
             raise FileNotFoundError(
@@ -101,14 +100,21 @@ class ProcessedLayout:
             if _is_scene(folder)
         ]
 
-    def _check_settings(self) -> None:
-        path = self.root / PREPARED
-        if not path.exists():
+    def check_settings(self) -> None:
+        """Refuse scenes that were prepared with other settings, or not to the end.
+
+        Raises:
+            ValueError: says what to do.
+        """
+        prepared = read_prepared(self.root)
+        if prepared is None:
             return  # other programs write none
-        prepared = read_json(path)
-        found = prepared.get("settings") if isinstance(prepared, dict) else None
-        if not isinstance(found, dict):
-            raise ValueError(f"{path}: not what data_prep writes there. Prepare again.")
+        if not prepared["complete"]:
+            raise ValueError(
+                f"{self.root}: the preparation did not end, or scenes failed. Run the same command "
+                "again: only what is missing is left to do."
+            )
+        found = prepared["settings"]
         differing = [key for key, value in self.settings.items() if found.get(key, value) != value]
         if differing:
             given = ", ".join(f"{key}={found[key]}" for key in differing)
@@ -162,6 +168,27 @@ class ProcessedLayout:
                         f"{len(found['coord'])}. Prepare the scene again."
                     )
         return found
+
+
+def read_prepared(root: Path) -> dict[str, Any] | None:
+    """What `data_prep` says of a folder that it prepared: `dataset`, `settings`, `complete`.
+
+    Returns:
+        None for a folder of other programs.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    path = root / PREPARED
+    if not path.exists():
+        return None
+    prepared = read_json(path)
+    kinds = {"dataset": str, "settings": dict, "complete": bool}
+    if not isinstance(prepared, dict) or not all(
+        isinstance(prepared.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise ValueError(f"{path}: not what data_prep writes there. Prepare again.")
+    return prepared
 
 
 def subfolders(folder: Path) -> list[Path]:

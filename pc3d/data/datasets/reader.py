@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.datasets.base import check_split, missing_data, raw_predictions
-from pc3d.data.datasets.layout import Layout, scene_sample
+from pc3d.data.datasets.layout import Layout, ProcessedLayout, scene_sample
 from pc3d.data.sample import PointSample
 from pc3d.data.spec import DatasetSpec
 from pc3d.io.submission import SubmissionFormat
@@ -68,6 +68,8 @@ class LayoutReader:
         """Names of the scenes of a split."""
         check_split(split)
         layout = self._look()
+        if isinstance(layout, ProcessedLayout):
+            layout.check_settings()
         scenes = self._scenes(layout, split)
         self._listed = layout
         return scenes

@@ -83,9 +83,10 @@ class SemanticKITTI(LayoutReader):
             )
         root, spec = Path(root), LABEL_MAPS[label_map]
         chosen: dict[str, Sequence[str]] = {**OFFICIAL_SEQUENCES, **given}
+        listed = {s: [f.rpartition("/")[0] for f in names] for s, names in self._frames.items()}
         groups = {
-            split: [f"sequences/{sequence}" for sequence in names]
-            for split, names in chosen.items()
+            split: [f"sequences/{sequence}" for sequence in dict.fromkeys(names)]
+            for split, names in {**chosen, **listed}.items()
         }
         settings = {"label_map": label_map}
         processed = ProcessedLayout(root, groups, names_hold_group=True, settings=settings)
