@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.datasets.s3dis import ReleasedS3DIS
 from pc3d.data.datasets.scannet_released import ReleasedScanNet
-from pc3d.data.sample import PointSample
+from pc3d.data.sample import PointSample, bounds
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.specs import SCANNET20
 from pc3d.io.s3dis import count_points
@@ -78,7 +78,8 @@ def class_counts(segment: NDArray[np.int64] | None, spec: DatasetSpec) -> NDArra
 
 
 def _problems(sample: PointSample) -> Iterable[str]:
-    extent = float((sample.xyz.max(axis=0) - sample.xyz.min(axis=0)).max())
+    low_corner, high_corner = bounds(sample.xyz)
+    extent = float((high_corner - low_corner).max())
     is_scan = sample.color is None and sample.intensity is not None
     if extent > (2 * _MAX_RANGE if is_scan else _MAX_ROOM):
         yield f"extends over {extent:,.0f} m. Are its coordinates millimetres? Expected metres"

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from data_prep.arguments import options_and_config
+from data_prep.parallel import parallel_map
 from pc3d.cli.build import build_data
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import SceneReader
@@ -46,19 +44,7 @@ def training_instances(
     """
     scenes = reader.scenes("train")
     cut = partial(_cut, reader, classes, min_points)
-    show = partial(
-        track,
-        description="Cutting instances",
-        total=len(scenes),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    if num_workers == 0:
-        yield from show(map(cut, scenes))
-        return
-    # A forked child would inherit the locks of the threads that the parent may run.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        yield from show(pool.map(cut, scenes, chunksize=8))
+    return parallel_map(cut, scenes, num_workers, "cutting instances")
 
 
 def _cut(

@@ -26,6 +26,7 @@ from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import check_split
 from pc3d.data.datasets.layout import PREPARED, Arrays, Layout, unlabelled_sample
 from pc3d.data.datasets.reader import LayoutReader
+from pc3d.data.manifest import file_states
 from pc3d.utils.files import file_hash, write_json, write_text
 
 FORMAT = 1
@@ -125,7 +126,8 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     for folder, scene in preparation.folders.items():
         record = _record(out / folder)
         wanted = {"format": FORMAT, "settings": dict(preparation.settings)}
-        wanted["sources"] = _sources(preparation.layout, scene)
+        layout = preparation.layout
+        wanted["sources"] = file_states([*layout.files(scene), *layout.shared_files(scene)])
         if record is not None and wanted.items() <= record.items():
             kept[folder] = record
         else:
@@ -143,12 +145,6 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     _write_prepared(preparation, out, complete=not failures)
     num_unlabelled = sum(not record["labels"] for record in records.values())
     return Result(len(made), len(kept), num_unlabelled, failures)
-
-
-def _sources(layout: Layout, scene: str) -> list[list[Any]]:
-    """Name, bytes and modification time of the files that exist."""
-    states = [(path, path.stat()) for path in layout.files(scene) if path.exists()]
-    return [[path.name, state.st_size, state.st_mtime_ns] for path, state in states]
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
@@ -255,8 +251,6 @@ def _prepare(
         record["arrays"] = {name: _write(partial, name, array) for name, array in arrays.items()}
         record["labels"] = _histograms(arrays)
         write_json(partial / RECORD, record)
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as error:
         # Writes name no file, and NumPy's no reason.

@@ -11,18 +11,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from data_prep.arguments import count, parse_arguments
 from data_prep.checks import SceneFacts, check_scene, check_splits
+from data_prep.parallel import parallel_map
 from data_prep.preparation import MANIFEST
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
@@ -85,7 +83,7 @@ def verify(reader: LayoutReader, num_scenes: int | None, num_workers: int) -> li
             scenes[split] = reader.scenes(split)
         except (ValueError, OSError) as error:
             scenes[split] = []
-            if split != "test":  # which many do without
+            if split != "test" or not isinstance(error, FileNotFoundError):  # many do without test
                 problems.append(str(error).partition("\nDownload")[0])
     jobs = [(s, split) for split, names in scenes.items() for s in _spread(names, num_scenes)]
     facts = _read_all(reader, jobs, num_workers)
@@ -101,7 +99,7 @@ def verify(reader: LayoutReader, num_scenes: int | None, num_workers: int) -> li
         whole = OFFICIAL[reader.title][split]
         if len(names) < whole:
             console.print(f"{split}: {len(names):,} of {whole:,} scenes are there")
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _spread(names: Sequence[str], number: int | None) -> Sequence[str]:
@@ -112,18 +110,7 @@ def _spread(names: Sequence[str], number: int | None) -> Sequence[str]:
 def _read_all(
     reader: LayoutReader, jobs: Sequence[tuple[str, str]], num_workers: int
 ) -> list[SceneFacts]:
-    check = partial(_check, reader)
-    shown = partial(
-        track,
-        description="reading",
-        total=len(jobs),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    if num_workers == 0:
-        return list(shown(map(check, jobs)))
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        return list(shown(pool.map(check, jobs, chunksize=8)))
+    return list(parallel_map(partial(_check, reader), jobs, num_workers, "reading"))
 
 
 def _check(reader: LayoutReader, job: tuple[str, str]) -> SceneFacts:
@@ -138,7 +125,9 @@ def check_manifest(root: Path, scenes: Sequence[str]) -> list[str]:
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("scenes"), dict):
         return [f"{path}: not what data_prep writes there. Prepare again"]
-    problems, read = [], set(scenes)
+    read = set(scenes)
+    known = {record["scene"] for record in manifest["scenes"].values()}
+    problems = [f"{root}: scene {s} is not in {MANIFEST}. Prepare again" for s in read - known]
     for folder, record in manifest["scenes"].items():
         if not (root / folder).is_dir():
             problems.append(f"{root / folder}: in {MANIFEST}, but not there. Prepare again")

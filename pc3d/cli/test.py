@@ -38,7 +38,15 @@ log = logging.getLogger(__name__)
 OWN_KEYS = ("run", "ckpt", "split", "predictions", "tta", "fragments", "resume")
 _WITHOUT_EFFECT = ("max_voxels", "max_scenes", "num_workers", "seed", "cache_dir", "prepare")
 """Keys of the data module that do not change a prediction."""
-STATED = ("views", "fragments", "max_eval_voxels", "voxel_size", "features", "precision")
+STATED = (
+    "views",
+    "fragments",
+    "max_eval_voxels",
+    "voxel_size",
+    "features",
+    "reader",
+    "precision",
+)
 """The part of a protocol that results state; in it results of several folds are alike."""
 
 
@@ -50,8 +58,7 @@ def test(config: DictConfig, options: DictConfig) -> Result:
         options: `conf/test.yaml`.
 
     Returns:
-        What was written to `<run>/test/<split>-<hash of the checkpoint>.json`; before the dot, a
-        test of several passes has the suffix of its voting.
+        What was written to `<run>/test/<split>-<hash of the checkpoint>-<protocol>.json`.
     """
     folder = Path(options.run).expanduser().resolve()
     path = checkpoint_path(folder, options.ckpt)
@@ -71,7 +78,8 @@ def test(config: DictConfig, options: DictConfig) -> Result:
     trainer = build_trainer(config, folder, training=False)
     protocol = protocol_of(config, data)
     predictions = folder / "predictions" / digest / options.split
-    store = SceneStore(predictions / protocol_name(voting, protocol), data.reader)
+    name = protocol_name(voting, protocol)
+    store = SceneStore(predictions / name, data.reader)
     if options.predictions:
         trainer.callbacks.append(PredictionWriter(store))
         data.is_tested = store.has
@@ -87,7 +95,7 @@ def test(config: DictConfig, options: DictConfig) -> Result:
         "checkpoint_hash": digest,
     }
     if trainer.is_global_zero:
-        stem = folder / "test" / f"{options.split}-{digest}{voting.suffix}"
+        stem = folder / "test" / f"{options.split}-{digest}-{name}"
         write_result(result, stem)
         console = Console()
         print_result(result, console)
@@ -127,11 +135,12 @@ def protocol_of(config: DictConfig, data: SegmentationDataModule) -> dict[str, A
         "max_eval_voxels": config.task.max_eval_voxels,
         "voxel_size": data.voxelize.voxel_size,
         "features": list(data.voxelize.features),
+        "reader": dict(data.reader.settings),
         "precision": config.trainer.precision,
         "dataset": {**dataset, "augment": dataset["augment"]["eval"]},
         "model": OmegaConf.to_container(config.model, resolve=True),
         "classes": data.spec.class_names,
-        "distances": DISTANCES if data.spec.sensor == "lidar" else None,
+        "distances": DISTANCES[1:-1] if data.spec.sensor == "lidar" else None,
     }
 
 

@@ -135,7 +135,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         loads = [self._train_load()] if fitting else []
         if not fitting or self.trainer.enable_validation:  # beside training, whose workers stay
             splits = {"fit": "val", "validate": "val", "test": self.test_split, "predict": "test"}
-            loads.append(memory.largest_scene(self.reader, splits[stage]))
+            load = memory.largest_scene(self.reader, splits[stage])
+            if stage == TrainerFn.TESTING:  # what `ViewBatch` has besides
+                feats = self.in_channels * self.voting.fragments
+                load = load._replace(more_per_point=4 * (feats + (self.spec.sensor == "lidar")))
+            loads.append(load)
         needed = memory.needed_bytes(
             loads, self.in_channels, self.num_workers, self.trainer.num_devices
         )
@@ -148,8 +152,9 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _train_load(self) -> memory.Load:
         sizes = self._train_sizes()
         batch = memory.largest_batch(sizes, self.max_voxels, self.max_scenes)
-        at_once = 2 if self.augment.mix or self.augment.mix3d else 1  # scenes
-        return memory.Load(batch, at_once * max(size.num_points for size in sizes))
+        mixed = 2 if self.augment.mix else 1
+        merged = 2 if self.augment.mix3d else 1
+        return memory.Load(batch, mixed * merged * max(size.num_points for size in sizes))
 
     def _train_sizes(self) -> list[SceneSize]:
         return scene_sizes(

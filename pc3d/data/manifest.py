@@ -106,6 +106,7 @@ def _label_space(spec: DatasetSpec) -> str:
 def _file_name(reader: SceneReader, split: str, voxel_size: float) -> str:
     name = type(reader).__name__
     key = json.dumps([type(reader).__module__, name, str(reader.root.resolve()), voxel_size])
+    key += json.dumps(dict(reader.settings), sort_keys=True)
     return f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 

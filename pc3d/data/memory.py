@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pc3d.data.datasets.base import SceneReader
+from pc3d.data.datasets.base import SceneReader, listed_scenes
 from pc3d.data.manifest import SceneSize
 
 PREFETCH = 2
@@ -48,10 +48,12 @@ class Load(NamedTuple):
     Attributes:
         batch: the largest batch.
         num_points: of the largest scene, before it is cropped.
+        more_per_point: bytes of a point in a batch, besides those of a `Batch`.
     """
 
     batch: SceneSize
     num_points: int
+    more_per_point: int = 0
 
 
 def largest_batch(sizes: Sequence[SceneSize], max_voxels: int, max_scenes: int) -> SceneSize:
@@ -79,9 +81,7 @@ def largest_scene(reader: SceneReader, split: str) -> Load:
     Raises:
         ValueError, FileNotFoundError: the split has no scenes, or the scene cannot be read.
     """
-    scenes = reader.scenes(split)
-    if not scenes:
-        raise ValueError(f"{reader.root}: split {split!r} has no scenes")
+    scenes = listed_scenes(reader, split)
 
     def num_bytes(scene: str) -> int:
         return sum(path.stat().st_size for path in reader.source_files(scene) if path.exists())
@@ -108,8 +108,8 @@ def needed_bytes(
         num_processes: that load, besides their workers.
     """
     ram = shm = 0
-    for batch, num_points in loads:
-        one = batch_bytes(batch, num_channels)
+    for batch, num_points, more_per_point in loads:
+        one = batch_bytes(batch, num_channels) + more_per_point * batch.num_points
         # While scenes are put together, a batch is there twice.
         at_work = 2 * one + LOADING_BYTES_PER_POINT * num_points
         if num_workers == 0:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pc3d.data.collate import collate
-from pc3d.data.datasets.base import SceneReader
+from pc3d.data.datasets.base import SceneReader, listed_scenes
 from pc3d.data.features import point_features
 from pc3d.data.sample import Float, VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler
@@ -81,9 +81,7 @@ class ViewDataset(Dataset[ViewSample]):
         self.reader, self.split = reader, split
         self.transforms, self.voxelize = tuple(transforms), voxelize
         self.voting, self.seed = voting, seed
-        self.scenes = tuple(reader.scenes(split))
-        if not self.scenes:
-            raise ValueError(f"{reader.root}: split {split!r} has no scenes")
+        self.scenes = listed_scenes(reader, split)
 
     def __getitem__(self, key: ViewKey) -> ViewSample:
         scene, view = key

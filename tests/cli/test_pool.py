@@ -135,6 +135,6 @@ def test_wrong_arguments(run, tmp_path):
     assert "'runs=x' is not run=" in run(FOLDS, "runs=x", code=1)[1]
     (tmp_path / "empty").mkdir()
     assert "has no test results" in run(FOLDS, f"run={tmp_path / 'empty'}", code=1)[1]
-    Path(tmp_path / "fold 1" / "test" / "test-1_tta4.json").write_text("{}")
+    Path(tmp_path / "fold 1" / "test" / "test-1-tta4-0a.json").write_text("{}")
     error = run(FOLDS, code=1)[1]
-    assert "has 2 test results; name one of them" in error and "test-1_tta4.json" in error
+    assert "has 2 test results; name one of them" in error and "test-1-tta4-0a.json" in error

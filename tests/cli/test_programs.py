@@ -146,7 +146,7 @@ def test_a_killed_test_goes_on_where_it_was(trained, call, start, caplog):
         caplog.clear()
         with caplog.at_level("INFO"):
             call(test_program.main, [*arguments, *more])
-        (path,) = (trained / "test").glob("val-*_tta2.json")
+        (path,) = (trained / "test").glob("val-*-tta2-*.json")
         results.append(path.read_text())
         path.unlink()
         kept = [path for path, time in done.items() if path.stat().st_mtime_ns == time]

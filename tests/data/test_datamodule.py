@@ -18,6 +18,7 @@ from pc3d.data.manifest import SceneSize
 from pc3d.data.memory import Load, Needed
 from pc3d.data.transforms import CenterShift, ChromaticJitter, LaserMix, RandomRotate
 from pc3d.data.transforms.base import Augmentation
+from pc3d.data.views import Voting
 
 
 @pytest.fixture
@@ -311,14 +312,25 @@ def test_testing_and_training_without_validation_say_it_too(make_datamodule, cap
     found = []
 
     def needed_bytes(loads, *rest) -> Needed:
-        found.append([load.num_points for load in loads])
+        found.append([(load.num_points, load.more_per_point) for load in loads])
         return Needed(1, 1)
 
     monkeypatch.setattr(memory, "needed_bytes", needed_bytes)
     run()
+    datamodule.voting = Voting(fragments=True)  # whose features come point by point
+    run()
     trainer = make_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(Recorder(), datamodule=datamodule)
-    assert found == [[62], [80]]
+    assert found == [[(62, 0)], [(62, 4 * datamodule.in_channels)], [(80, 0)]]
+
+
+def test_mixes_load_partners(make_datamodule):
+    """Each of the two scenes of Mix3D is mixed itself."""
+    datamodule = make_datamodule()
+    plain, lasermix = datamodule._train_load().num_points, LaserMix()
+    for mix, mix3d, times in (((lasermix,), 0, 2), ((), 0.5, 2), ((lasermix,), 0.5, 4)):
+        datamodule.augment = Augmentation(mix=mix, mix3d=mix3d)
+        assert datamodule._train_load().num_points == times * plain
 
 
 def test_workers_hand_batches_over_in_shared_memory(make_datamodule):

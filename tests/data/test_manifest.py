@@ -9,16 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pc3d.data.datasets import ScanNet, SemanticKITTI
+from pc3d.data.datasets import S3DIS, ScanNet, SemanticKITTI
 from pc3d.data.manifest import class_counts, scene_sizes
 from pc3d.data.voxelize import Voxelize
+from tests.data.fixtures import tsv, write_annotated_scene
 
 
 class Counting(ScanNet):
     """Remembers which scenes were read."""
 
-    def __init__(self, root):
-        super().__init__(root)
+    def __init__(self, root, **options):
+        super().__init__(root, **options)
         self.seen = []
 
     def read(self, scene, split):
@@ -55,6 +56,30 @@ def test_a_touched_file_is_measured_again(scannet_root, tmp_path):
     os.utime(reader.source_files("scene0000_00")[0], ns=(1, 1))
     scene_sizes(reader, "train", 0.5, tmp_path)
     assert reader.seen[2:] == ["scene0000_00"]
+
+
+def test_a_touched_label_table_counts_the_classes_again(tmp_path):
+    root = tmp_path / "scannet"
+    write_annotated_scene(root, "scene0000_00", [5] * 9, [("wall", [5])])
+    (root / "scannetv2-labels.combined.tsv").write_bytes(tsv())
+    reader = Counting(root, labels="aggregation")
+    for touched in (False, False, True):
+        if touched:
+            os.utime(root / "scannetv2-labels.combined.tsv", ns=(1, 1))
+        assert class_counts(reader, "train", 0.5, tmp_path)[0] == 9
+    assert len(reader.seen) == 2
+
+
+def test_options_of_a_reader_have_their_own_counts(tmp_path):
+    folder = tmp_path / "s3dis" / "Area_5" / "office_1" / "Annotations"
+    folder.mkdir(parents=True)
+    (folder / "stairs_1.txt").write_text("1 2 3 10 20 30\n")
+    (folder / "wall_1.txt").write_text("1 2 4 10 20 30\n")
+    counts = [
+        sum(class_counts(S3DIS(tmp_path / "s3dis", stairs=stairs), "val", 0.5, tmp_path))
+        for stairs in ("clutter", "ignore", "clutter")
+    ]
+    assert counts == [2, 1, 2]
 
 
 def test_voxel_size_split_and_root_have_their_own_files(scannet_root, tmp_path):

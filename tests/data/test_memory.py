@@ -80,6 +80,8 @@ def test_what_loading_needs_in_numbers():
     shm = 7 * one  # two batches for each of three workers, and the one in use
     expected = Needed(3 * (50 * MIB + work) + shm, shm)
     assert memory.needed_bytes(loads, 3, num_workers=3) == expected
+    loaded = [loads[0]._replace(more_per_point=16)]
+    assert memory.needed_bytes(loaded, 3, num_workers=0) == (work + 2 * 16 * 1000, 0)
     assert memory.needed_bytes(loads * 2, 3, 3, num_processes=2) == (4 * expected.ram, 4 * shm)
 
 

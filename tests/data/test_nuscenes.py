@@ -68,7 +68,7 @@ def test_points_intensity_and_classes(mini):
     root, tokens = mini
     reader = NuScenes(root, version="v1.0-mini")
     sample = reader.read(tokens[0], "train")
-    path, label_path = reader.source_files(tokens[0])
+    path, label_path = reader.layout.files(tokens[0])
     points = np.fromfile(path, dtype="<f4").reshape(-1, 5)
     np.testing.assert_array_equal(sample.xyz, points[:, :3])
     np.testing.assert_allclose(sample.intensity, points[:, 3] / 255, rtol=1e-6)
@@ -118,7 +118,7 @@ def test_other_categories(tmp_path):
 def test_damaged_files_name_the_file(mini):
     root, tokens = mini
     reader = NuScenes(root, version="v1.0-mini")
-    path, label_path = reader.source_files(tokens[0])
+    path, label_path = reader.layout.files(tokens[0])
     label_path.write_bytes(b"\0" * 39)
     with pytest.raises(ValueError, match=r"_lidarseg\.bin: 39 labels.*40 points"):
         reader.read(tokens[0], "train")

@@ -118,7 +118,7 @@ def test_files_of_another_scene(root):
 
 def test_files_that_are_not_there(root):
     reader = ScanNet(root, classes=200)
-    mesh, aggregation, segs, _ = reader.source_files(SCENE)
+    mesh, aggregation, segs, _ = reader.layout.files(SCENE)
     segs.unlink()
     with pytest.raises(FileNotFoundError, match=r"0\.010000\.segs\.json"):
         reader.read(SCENE, "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,46 @@ def test_a_second_run_does_what_is_left(kitti, tmp_path, counted):
     counted.clear()
     run(semantickitti, kitti, out, "label_map=spvnas")
     assert len(counted) == 3
+
+
+def scannet_table(raw) -> Path:
+    write_annotated_scene(raw, "scene0000_00", [5] * 9, [("wall", [5])])
+    path = raw / "scannetv2-labels.combined.tsv"
+    path.write_bytes(tsv())
+    return path
+
+
+def nuscenes_table(raw) -> Path:
+    write_nuscenes(raw, "v1.0-mini", {"scene-0061": 1}, labels=np.zeros(40))
+    return raw / "v1.0-mini" / "category.json"
+
+
+def s3dis_angles(raw) -> Path:
+    folder = raw / "Area_1" / "office_1" / "Annotations"
+    folder.mkdir(parents=True)
+    (folder / "wall_1.txt").write_bytes(b"1 2 3 10 20 30\n")
+    path = raw / "Area_1" / "Area_1_alignmentAngle.txt"
+    path.write_text("## Global alignment angle per disjoint space\noffice_1 90\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("module", "write", "options"),
+    [
+        (scannet, scannet_table, ["splits=train"]),
+        (nuscenes, nuscenes_table, ["version=v1.0-mini", "splits=train"]),
+        (s3dis, s3dis_angles, ["areas=1", "align=true"]),
+    ],
+    ids=["scannet", "nuscenes", "s3dis"],
+)
+def test_a_changed_table_makes_its_scenes_anew(tmp_path, counted, module, write, options):
+    raw = tmp_path / "raw"
+    table = write(raw)
+    for number, touched in enumerate((False, False, True)):
+        if touched:
+            os.utime(table, ns=(1, 1))
+        assert run(module, raw, tmp_path / "out", *options) == 0
+        assert len(counted) == (1, 1, 2)[number]
 
 
 def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, capsys):

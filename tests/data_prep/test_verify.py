@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from data_prep import semantickitti
 from data_prep.checks import check_scene, check_splits
 from data_prep.preparation import run_program as prepare
-from data_prep.verify import recognize, run_program
+from data_prep.verify import recognize, run_program, verify
 from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
 from pc3d.io.ply import write_vertices
 
@@ -135,6 +136,42 @@ def test_prepared_data_is_compared_with_its_checksums(tmp_path, capsys):
     status, text = found(tmp_path / "out", capsys)
     assert status == 1
     assert f"{path}: missing, or not what manifest.json says" in text
+
+
+def test_scenes_that_were_put_beside_the_prepared_ones(tmp_path, capsys):
+    write_scans(tmp_path / "raw")
+    arguments = [f"raw={tmp_path / 'raw'}", f"out={tmp_path / 'out'}", "num_workers=0"]
+    assert prepare("x", semantickitti.OPTIONS, semantickitti.build, arguments) == 0
+    scenes = tmp_path / "out" / "sequences" / "08"
+    shutil.copytree(scenes / "000001", scenes / "000009")
+    _, text = found(tmp_path / "out", capsys)
+    assert "scene 08/000009 is not in manifest.json" in text
+    assert "08/000001 is not in" not in text
+
+
+def test_a_preparation_that_did_not_end_is_one_problem(tmp_path, capsys):
+    write_scans(tmp_path / "raw")
+    arguments = [f"raw={tmp_path / 'raw'}", f"out={tmp_path / 'out'}", "num_workers=0"]
+    assert prepare("x", semantickitti.OPTIONS, semantickitti.build, arguments) == 0
+    path = tmp_path / "out" / "prepared.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "complete": False}))
+    status, text = found(tmp_path / "out", capsys)
+    assert status == 1
+    assert text.count("did not end") == 1
+
+
+def test_a_test_split_may_be_absent_but_not_wrong(scannet, monkeypatch):
+    reader = ScanNet(scannet)
+    shutil.rmtree(scannet / "test")
+    assert verify(reader, None, num_workers=0) == []
+
+    def damaged(split: str) -> list[str]:
+        if split == "test":
+            raise ValueError("the list is damaged")
+        return ScanNet.scenes(reader, split)
+
+    monkeypatch.setattr(reader, "scenes", damaged)
+    assert verify(reader, None, num_workers=0) == ["the list is damaged"]
 
 
 def test_objects_that_leave_points_out_are_counted(tmp_path, capsys):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class SceneReader(Protocol):
     Attributes:
         root: the folder of the data set. It need not exist before the first call.
         spec: the label space.
+        settings: options that decide over what is read, besides the files.
     """
 
     @property
@@ -33,6 +34,9 @@ class SceneReader(Protocol):
 
     @property
     def spec(self) -> DatasetSpec: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
     def scenes(self, split: str) -> list[str]:
         """Names of the scenes of `"train"`, `"val"` or `"test"`, in a fixed order.
@@ -52,7 +56,7 @@ class SceneReader(Protocol):
         ...
 
     def source_files(self, scene: str) -> list[Path]:
-        """The files that `read` takes a scene from."""
+        """The files that what `read` returns follows from."""
         ...
 
     def write_prediction(self, folder: Path, scene: str, classes: NDArray[np.int64]) -> None:
@@ -77,6 +81,18 @@ class SceneReader(Protocol):
             ValueError: what is wrong with which file.
         """
         ...
+
+
+def listed_scenes(reader: SceneReader, split: str) -> tuple[str, ...]:
+    """The scenes of a split, of which there must be some.
+
+    Raises:
+        ValueError: there are none.
+    """
+    scenes = tuple(reader.scenes(split))
+    if not scenes:
+        raise ValueError(f"{reader.root}: split {split!r} has no scenes")
+    return scenes
 
 
 class SampleKey(NamedTuple):
@@ -133,9 +149,7 @@ class SceneDataset(Dataset[VoxelSample]):
         self.voxelize = voxelize
         self.crop = None if max_voxels is None else CropVoxels(max_voxels=max_voxels)
         self.seed = seed
-        self.scenes = tuple(reader.scenes(split))
-        if not self.scenes:
-            raise ValueError(f"{reader.root}: split {split!r} has no scenes")
+        self.scenes = listed_scenes(reader, split)
 
     def __len__(self) -> int:
         return len(self.scenes)

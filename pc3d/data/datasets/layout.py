@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +44,10 @@ class Layout(Protocol):
         """The files that a scene is made of; optional ones need not exist."""
         ...
 
+    def shared_files(self, scene: str) -> list[Path]:
+        """Further files that a scene follows from, in common with other scenes."""
+        ...
+
     def label_path(self, scene: str) -> Path:
         """The file that holds the labels of a scene, or should."""
         ...
@@ -73,14 +77,12 @@ class ProcessedLayout:
         groups: from a split to the folders below `root` that its scenes lie in.
         segments: names of label arrays, the first that is there counts.
         names_hold_group: scenes are named `<last folder of the group>/<scene>`, not `<scene>`.
-        settings: what the scenes must have been prepared with, where `PREPARED` says it.
     """
 
     root: Path
     groups: Mapping[str, Sequence[str]]
     segments: tuple[str, ...] = ("segment",)
     names_hold_group: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def is_there(self) -> bool:
         groups = {self.root / group for names in self.groups.values() for group in names}
@@ -100,8 +102,11 @@ class ProcessedLayout:
             if _is_scene(folder)
         ]
 
-    def check_settings(self) -> None:
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse scenes that were prepared with other settings, or not to the end.
+
+        Args:
+            settings: what is asked for.
 
         Raises:
             ValueError: says what to do.
@@ -115,10 +120,10 @@ class ProcessedLayout:
                 "again: only what is missing is left to do."
             )
         found = prepared["settings"]
-        differing = [key for key, value in self.settings.items() if found.get(key, value) != value]
+        differing = [key for key, value in settings.items() if found.get(key, value) != value]
         if differing:
             given = ", ".join(f"{key}={found[key]}" for key in differing)
-            asked = ", ".join(f"{key}={self.settings[key]}" for key in differing)
+            asked = ", ".join(f"{key}={settings[key]}" for key in differing)
             raise ValueError(
                 f"{self.root} was prepared with {given}, and the reader is asked for {asked}. "
                 f"Say dataset.reader.{differing[0]}={found[differing[0]]}, or prepare again."
@@ -145,6 +150,9 @@ class ProcessedLayout:
         folder = self.folder(scene)
         names = (*COLUMNS, self.label_path(scene).stem, "instance")
         return [folder / f"{name}.npy" for name in names]
+
+    def shared_files(self, scene: str) -> list[Path]:
+        return []
 
     def label_path(self, scene: str) -> Path:
         folder = self.folder(scene)

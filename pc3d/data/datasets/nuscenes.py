@@ -72,8 +72,8 @@ class NuScenes(LayoutReader):
             raise ValueError(f"nuScenes: version must be one of {VERSIONS}; got {version!r}")
         root = Path(root)
         groups, settings = {split: (split,) for split in SPLITS}, {"version": version}
-        processed = ProcessedLayout(root, groups, settings=settings)
-        super().__init__(root, NUSCENES16, (processed, ReleasedNuScenes(root, version)))
+        layouts = ProcessedLayout(root, groups), ReleasedNuScenes(root, version)
+        super().__init__(root, NUSCENES16, layouts, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,10 @@ class ReleasedNuScenes:
     def files(self, scene: str) -> list[Path]:
         """The points and their labels, which need not exist."""
         return [self.root / self._sweep(scene).points, self.label_path(scene)]
+
+    def shared_files(self, scene: str) -> list[Path]:
+        """The table that names the ids of the labels."""
+        return [self.root / self.version / "category.json"]
 
     def label_path(self, scene: str) -> Path:
         labels = self._sweep(scene).labels

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class LayoutReader:
             data may be made after this object, and kept from then on, so that data which are
             prepared during a run are not mixed into it.
         segments: names of the arrays that may hold the labels, the first that is there counts.
+        settings: options that decide over what is read; prepared folders must have been made with
+            the same.
     """
 
     title: ClassVar[str]
@@ -43,8 +46,9 @@ class LayoutReader:
         spec: DatasetSpec,
         layouts: Sequence[Layout],
         segments: Sequence[str] = ("segment",),
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.root, self.spec = Path(root), spec
+        self.root, self.spec, self.settings = Path(root), spec, dict(settings)
         self._layouts, self._segments = tuple(layouts), tuple(segments)
         self._listed: Layout | None = None
 
@@ -69,7 +73,7 @@ class LayoutReader:
         check_split(split)
         layout = self._look()
         if isinstance(layout, ProcessedLayout):
-            layout.check_settings()
+            layout.check_settings(self.settings)
         scenes = self._scenes(layout, split)
         self._listed = layout
         return scenes
@@ -90,8 +94,9 @@ class LayoutReader:
         return scene_sample(scene, arrays, files, self.spec, self._segments)
 
     def source_files(self, scene: str) -> list[Path]:
-        """The files of a scene; those that the layout leaves open need not exist."""
-        return self.layout.files(scene)
+        """The files that a scene follows from; those that the layout leaves open need not exist."""
+        layout = self.layout
+        return [*layout.files(scene), *layout.shared_files(scene)]
 
     def write_prediction(self, folder: Path, scene: str, classes: NDArray[np.int64]) -> None:
         """Write one class per point ([P], in the order of the file) in the form of a submission."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pc3d.data.datasets.base import missing_data
 from pc3d.data.datasets.layout import Arrays, ProcessedLayout, subfolders
 from pc3d.data.datasets.reader import LayoutReader
+from pc3d.data.sample import bounds
 from pc3d.data.spec import IGNORE_INDEX
 from pc3d.data.specs import S3DIS13
 from pc3d.data.transforms.geometry import rotation_matrix
-from pc3d.io.s3dis import Repair, count_points, read_alignment_angles, read_points
+from pc3d.io.s3dis import count_points, read_alignment_angles, read_points
 from pc3d.io.submission import SubmissionFormat, ids_of_lines, lines_of
 
 _log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class S3DIS(LayoutReader):
         areas = {"train": others, "val": left_out, "test": left_out}
         released = ReleasedS3DIS(root, areas, STAIRS[stairs], align)
         settings = {"stairs": stairs, "align": align}
-        processed = ProcessedLayout(root, areas, names_hold_group=True, settings=settings)
-        super().__init__(root, S3DIS13, (processed, released))
+        processed = ProcessedLayout(root, areas, names_hold_group=True)
+        super().__init__(root, S3DIS13, (processed, released), settings=settings)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,9 @@ class ReleasedS3DIS:
         """The objects of a room."""
         return sorted(self.label_path(scene).glob("[!.]*.txt"))
 
+    def shared_files(self, scene: str) -> list[Path]:
+        return [self._angles(scene)] if self.align else []
+
     def label_path(self, scene: str) -> Path:
         return self.root / scene / "Annotations"
 
@@ -135,13 +139,6 @@ class ReleasedS3DIS:
         return sum(count_points(path) for path in self.files(scene))
 
     def arrays(self, scene: str) -> Arrays:
-        found, repairs = self.repaired_arrays(scene)
-        for repair in repairs:
-            _log.warning("damaged line read as: %s", repair)
-        return found
-
-    def repaired_arrays(self, scene: str) -> tuple[Arrays, list[Repair]]:
-        """A room, and the lines that had to be repaired to read it."""
         paths = self.files(scene)
         if not paths:
             raise FileNotFoundError(
@@ -149,19 +146,23 @@ class ReleasedS3DIS:
                 f"release again: {_DOWNLOAD}"
             )
         classes = [self._class(path) for path in paths]
-        objects = [read_points(path) for path in paths]
-        counts = [len(points) for points, _ in objects]
-        points = np.concatenate([points for points, _ in objects])
+        objects = []
+        for path in paths:
+            points, repairs = read_points(path)
+            objects.append(points)
+            for repair in repairs:
+                _log.warning("damaged line read as: %s", repair)
+        counts = [len(points) for points in objects]
+        points = np.concatenate(objects)
         xyz = points[:, :3]
         if self.align:
             xyz = _turned(xyz, self._angle(scene))
-        found: Arrays = {
+        return {
             "coord": xyz.astype(np.float32),
             "color": np.round(points[:, 3:]).astype(np.uint8),
             "segment": np.repeat(classes, counts),
             "instance": np.repeat(np.arange(len(paths)), counts),
         }
-        return found, [repair for _, repairs in objects for repair in repairs]
 
     def _class(self, path: Path) -> int:
         name = path.stem.split("_")[0]
@@ -174,9 +175,12 @@ class ReleasedS3DIS:
             )
         return S3DIS13.class_names.index(name)
 
+    def _angles(self, scene: str) -> Path:
+        area = scene.partition("/")[0]
+        return self.root / area / f"{area}_alignmentAngle.txt"
+
     def _angle(self, scene: str) -> float:
-        area, _, room = scene.partition("/")
-        path = self.root / area / f"{area}_alignmentAngle.txt"
+        path, room = self._angles(scene), scene.partition("/")[2]
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: the angles are missing. The aligned release has none, and needs no "
@@ -190,7 +194,8 @@ class ReleasedS3DIS:
 
 def _turned(xyz: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     """Points turned about the middle of their bounding box by the reverse of an alignment angle."""
-    center = (xyz.min(axis=0) + xyz.max(axis=0)) / 2
+    low, high = bounds(xyz)
+    center = (low + high) / 2
     rotation = rotation_matrix("z", (2 - degrees / 180) * pi)
     turned: NDArray[np.float64] = (xyz - center) @ rotation.T + center
     return turned

@@ -72,6 +72,6 @@ class ScanNet(LayoutReader):
         root = Path(root)
         segments = _SEGMENTS[classes]
         groups = {split: (split,) for split in SPLITS}
-        processed = ProcessedLayout(root, groups, segments, settings=settings)
+        processed = ProcessedLayout(root, groups, segments)
         released = ReleasedScanNet(root, labels, normals, axis_align)
-        super().__init__(root, _SPECS[classes], (processed, released), segments)
+        super().__init__(root, _SPECS[classes], (processed, released), segments, settings)

@@ -144,6 +144,9 @@ class ReleasedScanNet:
         names = (f"{scene}_vh_clean_2.ply", *labels[self.labels], f"{scene}.txt")
         return [folder / name for name in names]
 
+    def shared_files(self, scene: str) -> list[Path]:
+        return [self.root / _LABEL_TABLE] if self.labels == "aggregation" else []
+
     def label_path(self, scene: str) -> Path:
         return self.files(scene)[1]
 

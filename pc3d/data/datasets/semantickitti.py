@@ -89,8 +89,9 @@ class SemanticKITTI(LayoutReader):
             for split, names in {**chosen, **listed}.items()
         }
         settings = {"label_map": label_map}
-        processed = ProcessedLayout(root, groups, names_hold_group=True, settings=settings)
-        super().__init__(root, spec, (processed, ReleasedSemanticKITTI(root, chosen, spec)))
+        processed = ProcessedLayout(root, groups, names_hold_group=True)
+        released = ReleasedSemanticKITTI(root, chosen, spec)
+        super().__init__(root, spec, (processed, released), settings=settings)
 
     def _scenes(self, layout: Layout, split: str) -> list[str]:
         if split not in self._frames:
@@ -130,6 +131,9 @@ class ReleasedSemanticKITTI:
 
     def files(self, scene: str) -> list[Path]:
         return [files.scan_path(self.root, scene), self.label_path(scene)]
+
+    def shared_files(self, scene: str) -> list[Path]:
+        return []
 
     def label_path(self, scene: str) -> Path:
         return files.label_path(self.root, scene)
