@@ -36,6 +36,7 @@ LAYERS["pc3d.data"] = {"cuda_ops", "pc3d.sparse", "pc3d.io", "pc3d.utils"}
 LAYERS["pc3d.models"] = LAYERS["pc3d.nn"] | {"pc3d.nn"}
 LAYERS["pc3d.tasks"] = LAYERS["pc3d.models"] | LAYERS["pc3d.data"]
 LAYERS["pc3d.tasks"] |= {"pc3d.models", "pc3d.data", "pc3d.losses", "pc3d.metrics"}
+LAYERS["pc3d.inference"] = LAYERS["pc3d.tasks"] | {"pc3d.tasks"}
 LAYERS["pc3d.profiling"] = LAYERS["pc3d.models"] | {"pc3d.models", "pc3d.data"}
 LAYERS["pc3d.search"] = LAYERS["pc3d.tasks"] | {"pc3d.tasks", "pc3d.profiling"}
 EVERYTHING = {*LAYERS, "pc3d", "data_prep", "visualize"}

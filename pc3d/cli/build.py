@@ -87,6 +87,7 @@ def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": OmegaConf.to_container(config.model, resolve=True),
+        "transforms": OmegaConf.to_container(config.augment.eval, resolve=True),
         "protocol": f"{Voting().describe()}; mIoU: {ABSENT_POLICIES['nan'].mean}",
         **data.facts(),
     }

@@ -17,7 +17,7 @@ from pc3d.data import memory
 from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SceneDataset, SceneReader
 from pc3d.data.features import num_channels
-from pc3d.data.manifest import SceneSize, class_counts, scene_sizes
+from pc3d.data.manifest import SceneSize, class_counts, largest_extent, scene_sizes
 from pc3d.data.sample import VoxelSample
 from pc3d.data.samplers import ShardedEvalSampler, VoxelBudgetBatchSampler
 from pc3d.data.spec import DatasetSpec
@@ -105,6 +105,16 @@ class SegmentationDataModule(pl.LightningDataModule):
             "features": list(self.voxelize.features),
             "voxel_size": self.voxelize.voxel_size,
         }
+
+    def measured(self) -> dict[str, Any]:
+        """What only the training scenes tell: `extent`, metres, the longer side of the largest.
+
+        None for single scans of a LiDAR, which are looked at as a whole.
+        """
+        if self.spec.sensor == "lidar":
+            return {"extent": None}
+        voxel_size = self.voxelize.voxel_size
+        return {"extent": largest_extent(self.reader, "train", voxel_size, self.cache_dir)}
 
     def class_counts(self) -> list[int]:
         """Points of each class in the training split, for weights of classes.

@@ -58,6 +58,22 @@ def scene_sizes(
     return [SceneSize(entry["num_points"], entry["num_voxels"]) for entry in entries]
 
 
+def largest_extent(
+    reader: SceneReader,
+    split: str,
+    voxel_size: float,
+    cache_dir: str | Path,
+    num_workers: int = 0,
+) -> float:
+    """Metres, the longer horizontal side of the largest scene of a split.
+
+    It is measured and kept together with the sizes of scenes. Arguments and errors are those of
+    `scene_sizes`.
+    """
+    entries = _entries(reader, split, voxel_size, cache_dir, num_workers, {})
+    return max(entry["extent"] for entry in entries)
+
+
 def class_counts(
     reader: SceneReader,
     split: str,
@@ -89,13 +105,17 @@ def _entries(
     path = Path(cache_dir) / _file_name(reader, split, voxel_size)
     expected = {s: {"files": file_states(reader.source_files(s)), **wanted} for s in scenes}
     entries = _load(path)
-    stale = [s for s in scenes if not expected[s].items() <= entries.get(s, {}).items()]
+    stale = [s for s in scenes if not _is_current(entries.get(s, {}), expected[s])]
     if stale:
         measured = _measure_all(reader, split, voxel_size, stale, num_workers)
         new = {s: {**expected[s], **entry} for s, entry in zip(stale, measured, strict=True)}
         entries = {**entries, **new}
         write_bytes(path, json.dumps(entries).encode())
     return [entries[scene] for scene in scenes]
+
+
+def _is_current(entry: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return "extent" in entry and expected.items() <= entry.items()  # which older ones lack
 
 
 def _label_space(spec: DatasetSpec) -> str:
@@ -153,8 +173,10 @@ def _measure(reader: SceneReader, split: str, voxel_size: float, scene: str) -> 
     keys = (cells[:, 0] * num_y + cells[:, 1]) * num_z + cells[:, 2]
     segment = np.empty(0, np.int64) if sample.segment is None else sample.segment
     counts = np.bincount(segment[segment >= 0], minlength=reader.spec.num_classes)
+    low, high = bounds(sample.xyz[:, :2])
     return {
         "num_points": len(sample),
+        "extent": float((high - low).max()),
         "num_voxels": len(np.unique(keys)),
         "label_space": _label_space(reader.spec),
         "class_counts": counts.tolist(),

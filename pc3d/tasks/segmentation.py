@@ -156,7 +156,8 @@ class SegmentationTask(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = self._facts
+        data = getattr(self.trainer, "datamodule", None)
+        checkpoint[KEY] = {**self._facts, **(data.measured() if data is not None else {})}
 
     def _log_scores(self, split: str, name_of_miou: str, matrix: Tensor) -> None:
         result = scores(matrix)  # already summed over ranks
