@@ -6,9 +6,13 @@ import runpy
 import sys
 
 VERBS = {
+    "demo": ("pc3d.cli.demo", "the first minute: label a generated room, look at it"),
     "train": ("pc3d.cli.train", "train a network: dataset=... model=..."),
     "test": ("pc3d.cli.test", "score a run on whole scenes: run=<run folder>"),
     "pool": ("pc3d.cli.pool", "pool the test results of several folds: run=... run=..."),
+    "predict": ("pc3d.cli.predict", "label files of points: ckpt=... input=..."),
+    "eval": ("pc3d.cli.evaluate", "compare labelled files: pred=... truth=..."),
+    "export": ("pc3d.cli.export", "the network of a run as one file: run=... out=..."),
     "view": ("visualize.__main__", "write a page that shows a scene: run=... scene=..."),
     "doctor": ("pc3d.cli.doctor", "what is installed and which kernel serves each op"),
 }

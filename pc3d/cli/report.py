@@ -21,7 +21,10 @@ Result = dict[str, Any]
 
 
 def summary(matrix: Tensor, class_names: Sequence[str]) -> Result:
-    """The scores of a confusion matrix ([C, C]) as plain values; None where undefined."""
+    """The scores of a confusion matrix (of `pc3d.metrics.scores`) as plain values.
+
+    What is undefined is None.
+    """
     found = scores(matrix)
     rows = zip(class_names, found.iou, found.accuracy, found.num_labels, strict=True)
     return {

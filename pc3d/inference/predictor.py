@@ -20,6 +20,7 @@ from pc3d.data.transforms.base import Transform
 from pc3d.data.voxelize import Voxelize
 from pc3d.inference.windows import Rows, Scores, bounded_extent, columns, votes
 from pc3d.models.weights import Weights, build_network
+from pc3d.sparse import Batch
 from pc3d.tasks.tiling import predict_points
 from pc3d.utils.trusted import build_trusted
 
@@ -173,16 +174,22 @@ class Predictor:
 
         yield from votes(columns(xyz[:, :2], side, overlap), score, self.spec.num_classes)
 
-    @torch.inference_mode()
-    def _score(self, xyz: NDArray[np.floating], fields: Mapping[str, NDArray[Any]]) -> Scores:
-        """[Q, C] probabilities of the points of one window."""
+    def batch(self, xyz: NDArray[np.floating], fields: Mapping[str, NDArray[Any]]) -> Batch:
+        """What the network is given of the points of one window, on its device.
+
+        Arguments and errors are those of `scores`.
+        """
         arrays = {name: np.asarray(array, dtype=np.float32) for name, array in fields.items()}
         sample = read_points("window", "the points", xyz, **arrays)
         for transform in self.transforms:
             sample = transform(sample, np.random.default_rng(0))
         device = next(self.network.parameters()).device
-        batch = collate([self.voxelize(sample)]).to(device)
-        scores = predict_points(self.network, batch, MAX_VOXELS).softmax(dim=1)
+        return collate([self.voxelize(sample)]).to(device)
+
+    @torch.inference_mode()
+    def _score(self, xyz: NDArray[np.floating], fields: Mapping[str, NDArray[Any]]) -> Scores:
+        """[Q, C] probabilities of the points of one window."""
+        scores = predict_points(self.network, self.batch(xyz, fields), MAX_VOXELS).softmax(dim=1)
         found: Scores = scores.cpu().numpy()
         return found
 

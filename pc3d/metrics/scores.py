@@ -79,7 +79,8 @@ def scores(matrix: Tensor, absent: Absent = "nan") -> Scores:
     """Scores of a confusion matrix.
 
     Args:
-        matrix: [C, C] integers; row = true class, column = predicted class.
+        matrix: [C, C] integers; row = true class, column = predicted class. A column C, if there is
+            one, counts predictions of no class: misses of the true class, nobody's false positives.
         absent: a key of `ABSENT_POLICIES`.
 
     Returns:
@@ -91,7 +92,8 @@ def scores(matrix: Tensor, absent: Absent = "nan") -> Scores:
     if absent not in ABSENT_POLICIES:
         raise ValueError(f"absent must be one of {', '.join(ABSENT_POLICIES)}; got {absent!r}")
     counts = matrix.to(torch.float64).cpu()
-    hits, labels, predictions = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    hits, labels = counts.diagonal(), counts.sum(dim=1)
+    predictions = counts.sum(dim=0)[: len(counts)]
     iou = hits / (labels + predictions - hits)  # 0 / 0 is NaN: the class is absent
     accuracy = hits / labels
     if labels.any():

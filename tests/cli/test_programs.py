@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 import torch
 
+import pc3d
+from pc3d.cli import export as export_program
+from pc3d.cli import predict as predict_program
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
 from pc3d.data.datasets import ScanNet, scannet
 from pc3d.data.specs import SCANNET20
+from pc3d.io.ply import read_vertices
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
@@ -157,6 +161,29 @@ def test_a_killed_test_goes_on_where_it_was(trained, call, start, caplog):
     result = json.loads(results[0])
     assert result["metric"] == "val/miou_point_tta2" and "2 views" in result["protocol"]
     assert [view["angle"] for view in result["settings"]["views"]] == [90, 0]
+
+
+def test_an_exported_network_labels_files_as_the_test_does(trained, data_dir, call, tmp_path):
+    """From a run to one file, and from that to the same classes for the same points."""
+    call(test_program.main, [f"run={trained}"])
+    tested = result_of(trained)
+    out = tmp_path / "tiny=1.safetensors"
+    call(export_program.main, [f"run={trained}", f"out={out}", "data=made up"])
+    predictor = pc3d.load(out)
+    training = predictor.facts["training"]
+    assert training["data"] == "made up" and training["tests"][-1]["miou"] == tested["miou"]
+    assert training["checkpoint_hash"] == tested["checkpoint_hash"]
+    assert "dataset.voxel_size=0.25" in training["overrides"]
+    reader = ScanNet(data_dir / "synthetic")
+    sides = [np.ptp(reader.read(s, "train").xyz[:, :2], axis=0) for s in reader.scenes("train")]
+    assert predictor.extent == pytest.approx(np.max(sides), rel=1e-5)
+    scene = reader.scenes("test")[0]
+    source = data_dir / "synthetic" / "scans" / scene / f"{scene}_vh_clean_2.ply"
+    arguments = [f"ckpt={out}", f"input={source}", "output=a (1).ply", "extent=100"]
+    call(predict_program.main, arguments)
+    folder = next((trained / "predictions" / training["checkpoint_hash"] / "test").glob("single-*"))
+    ids = SCANNET20.to_raw(np.load(folder / f"{scene}.npy").astype(np.int64))
+    np.testing.assert_array_equal(read_vertices(tmp_path / "a (1).ply")["classification"], ids)
 
 
 def test_a_tested_run_shows_itself(trained, call, tmp_path, capsys):

@@ -1,0 +1,210 @@
+"""Compare labelled files: `pc3d eval pred=... truth=... [classes=...] [map={3:5}] [ignore=[1]]`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import Tensor
+
+from pc3d.cli.arguments import quote_paths
+from pc3d.cli.config import compose_config
+from pc3d.cli.errors import report_errors
+from pc3d.cli.predict import MARK
+from pc3d.cli.report import Result, print_result, summary
+from pc3d.data.columns import fields_of, to_arrays
+from pc3d.data.specs import SPECS
+from pc3d.inference import find_weights
+from pc3d.inference.predictor import spec_of
+from pc3d.io.cloud import EXTENSIONS, open_cloud, read_cloud
+from pc3d.models.weights import read_weights
+from pc3d.utils.files import write_json
+
+log = logging.getLogger(__name__)
+
+_TOLERANCE = 0.01
+"""Metres that the coordinates of a point may differ by, since formats round them."""
+Ids = NDArray[np.int64]
+
+
+def evaluate(options: DictConfig) -> Result:
+    """Score predictions against the truth, all files together.
+
+    The ids that count are those of `classes`, or else those that the truth has; a prediction of
+    another id is a miss of the true class and nobody's false positive, as in ScanNet's evaluator.
+
+    Args:
+        options: `conf/eval.yaml`.
+
+    Raises:
+        FileNotFoundError, ValueError: files that are missing, or that do not belong together.
+    """
+    found = list(pairs(Path(options.pred).expanduser(), Path(options.truth).expanduser()))
+    plain: Any = OmegaConf.to_container(options)
+    mapping = {int(raw): int(other) for raw, other in (plain["map"] or {}).items()}
+    ignored = {int(raw) for raw in plain["ignore"]}
+    known = class_names(plain["classes"])
+    table: dict[tuple[int, int], int] = {}
+    for pred, truth in found:
+        for pair, count in count_ids(pred, truth, options).items():
+            mapped = (mapping.get(pair[0], pair[0]), mapping.get(pair[1], pair[1]))
+            table[mapped] = table.get(mapped, 0) + count
+    seen = {true for true, _ in table}
+    ids = [i for i in (known or sorted(seen)) if i not in ignored and i not in mapping]
+    if known and (outside := sorted(seen - set(known) - ignored)):
+        raise ValueError(
+            f"{options.truth}: ids {outside[:8]} are not of {options.classes}, which has "
+            f"{list(known)[:20]}; say what they are: map={{...}} or ignore=[...]"
+        )
+    if not set(ids) & seen:
+        raise ValueError(f"{options.truth}: no id is left to score; it has {sorted(seen)[:20]}")
+    result = {
+        "metric": "miou_point",
+        "protocol": f"{len(found)} files pooled, ids as they stand in the files",
+        "label_space": str(options.classes or "ids of the truth"),
+        **summary(matrix_of(table, ids), [known.get(i, str(i)) if known else str(i) for i in ids]),
+        "num_points": sum(table.values()),
+        "scenes": [str(pred) for pred, _ in found],
+    }
+    print_result(result, Console())
+    if options.out is not None:
+        write_json(Path(options.out).expanduser(), result)
+    return result
+
+
+def class_names(name: str | None) -> dict[int, str]:
+    """The ids of a label space and their names, in the order of its classes; {} without one.
+
+    Raises:
+        FileNotFoundError: neither a label space nor weights.
+    """
+    if name is None:
+        return {}
+    if name in SPECS:
+        spec = SPECS[name]
+    else:
+        try:
+            spec = spec_of(read_weights(find_weights(name)).facts["spec"])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"classes={name}: {error}. Label spaces are {', '.join(SPECS)}"
+            ) from error
+    return dict(zip(spec.raw_ids, spec.class_names, strict=True))
+
+
+def pairs(pred: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
+    """Files that belong together: two files, or those of two folders that have the same names.
+
+    Raises:
+        FileNotFoundError: a file or folder, or the prediction of a file is missing.
+        ValueError: a folder and a file.
+    """
+    for path, key in ((pred, "pred"), (truth, "truth")):
+        if not path.exists():
+            raise FileNotFoundError(f"no file or folder at {key}={path}")
+    if pred.is_file() and truth.is_file():
+        yield pred, truth
+        return
+    if pred.is_file() or truth.is_file():
+        raise ValueError(f"pred={pred} and truth={truth} must be two files or two folders")
+    predictions, truths = _files(pred), _files(truth)
+    missing = sorted(set(truths) - set(predictions))
+    if missing or not truths:
+        raise FileNotFoundError(
+            f"{pred} has no prediction of {', '.join(missing[:5])} in {truth}"
+            if truths
+            else f"{truth}: no labelled files are there ({', '.join(EXTENSIONS)})"
+        )
+    for name, path in truths.items():
+        yield predictions[name], path
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """By their place in the folder, without extension and without the mark of a copy.
+
+    Raises:
+        ValueError: two files of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix.lower() in EXTENSIONS:
+            name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(f".{MARK}")
+            if name in found:
+                raise ValueError(f"{found[name]} and {path} have the same name: which one counts?")
+            found[name] = path
+    return found
+
+
+def count_ids(pred: Path, truth: Path, options: DictConfig) -> Mapping[tuple[int, int], int]:
+    """Number of points for each pair of (true id, predicted id).
+
+    Raises:
+        ValueError: files without labels, or whose points are not the same.
+    """
+    xyz, ids = _labels(truth, options.truth_column, options.names)
+    other_xyz, other_ids = _labels(pred, options.pred_column, options.names)
+    if len(ids) != len(other_ids):
+        raise ValueError(
+            f"{pred} has {len(other_ids)} points, {truth} has {len(ids)}: every point of the truth "
+            "needs one prediction, in its order"
+        )
+    if xyz is not None and other_xyz is not None:
+        apart = np.abs(xyz - other_xyz).max(axis=1) > _TOLERANCE
+        if apart.any():
+            raise ValueError(
+                f"{pred} and {truth} do not have the same points in the same order: "
+                f"{int(apart.sum())} of {len(ids)} are apart (first at row {int(apart.argmax())})"
+            )
+    found, counts = np.unique(np.stack([ids, other_ids], axis=1), axis=0, return_counts=True)
+    return {(a, b): n for (a, b), n in zip(found.tolist(), counts.tolist(), strict=True)}
+
+
+def _labels(
+    path: Path, column: str | None, names: Sequence[str]
+) -> tuple[NDArray[np.float64] | None, Ids]:
+    """Coordinates, which a file of nothing but labels lacks, and ids."""
+    if path.suffix.lower() == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim == 1 and array.dtype.kind in "iu":
+            return None, array.astype(np.int64)
+    cloud = open_cloud(path, names)
+    mapping = {} if column is None else {"label": (column,)}
+    fields = fields_of(cloud.columns, mapping, str(path))
+    if "label" not in fields:
+        raise ValueError(
+            f"{path}: no column holds labels; it has {', '.join(cloud.columns) or 'none'}. Say "
+            "which one does: pred_column=... or truth_column=..."
+        )
+    label = {"label": fields["label"]}
+    xyz, columns = read_cloud(path, fields["label"], names)
+    arrays, _ = to_arrays(xyz, columns, label, source=str(path))
+    return xyz, arrays["label"]
+
+
+def matrix_of(table: Mapping[tuple[int, int], int], ids: Sequence[int]) -> Tensor:
+    """[C, C + 1] counts of (true id, predicted id); the last column is of no class."""
+    place = {raw: i for i, raw in enumerate(ids)}
+    matrix = torch.zeros(len(ids), len(ids) + 1, dtype=torch.int64)
+    for (true, predicted), count in table.items():
+        if true in place:
+            matrix[place[true], place.get(predicted, len(ids))] += count
+    return matrix
+
+
+@report_errors
+def main() -> None:
+    """The program; its keys are those of conf/eval.yaml."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    evaluate(compose_config("eval", quote_paths(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Label files of points: `pc3d predict ckpt=... input=... [output=...]`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from pc3d.cli.arguments import quote_paths
+from pc3d.cli.config import compose_config
+from pc3d.cli.errors import report_errors
+from pc3d.inference import Predictor, load
+from pc3d.inference.files import NEUTRAL, Labelled, Labelling, label_file
+from pc3d.io.cloud import EXTENSIONS, OUTPUTS
+from pc3d.utils.allocator import keep_freed_memory
+
+log = logging.getLogger(__name__)
+MARK = "labelled"
+"""In the names of files that are written beside what they are copies of."""
+
+
+def predict(options: DictConfig) -> list[Path]:
+    """Label a file or the files of a folder; returns what was written.
+
+    Args:
+        options: `conf/predict.yaml`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: of the first file that cannot be labelled. Those
+            before it are written.
+    """
+    how = labelling(options)
+    jobs = list(pairs(Path(options.input), options.output))
+    predictor = load(options.ckpt, options.device)
+    describe(predictor, str(options.ckpt))
+    keep_freed_memory()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for source, target in jobs:
+            task = progress.add_task(source.name, total=1.0)
+            labelled = label_file(
+                predictor,
+                source,
+                target,
+                how,
+                lambda share, task=task: progress.update(task, completed=share),  # type: ignore[misc]
+            )
+            progress.remove_task(task)
+            report(predictor, source, target, labelled)
+    return [target for _, target in jobs]
+
+
+def labelling(options: DictConfig) -> Labelling:
+    """What the options say of how files are read and what is written.
+
+    Raises:
+        ValueError: a field that cannot be filled.
+    """
+    unknown = [name for name in options.fill if name not in NEUTRAL]
+    if unknown:
+        raise ValueError(f"fill takes {', '.join(NEUTRAL)}; got {', '.join(unknown)}")
+    plain = OmegaConf.to_container(options)
+    assert isinstance(plain, dict)
+    scales = {name: scale for name, scale in plain["divide_by"].items() if scale is not None}
+    return Labelling(
+        names=plain["names"],
+        columns={name: found for name, found in plain["columns"].items() if found is not None},
+        divide_by=scales,
+        fill=plain["fill"],
+        extent=plain["extent"],
+        overlap=plain["overlap"],
+        confidence=plain["confidence"],
+        entropy=plain["entropy"],
+        probabilities=plain["probabilities"],
+    )
+
+
+def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
+    """The files to label, and where each goes.
+
+    Args:
+        source: a file, or a folder that is searched with all its folders.
+        output: a file or folder; None writes beside the input.
+
+    Raises:
+        FileNotFoundError: there is nothing to label.
+        ValueError: files that cannot be read, or an output that does not fit.
+    """
+    source = source.expanduser()
+    out = None if output is None else Path(output).expanduser()
+    if source.is_dir():
+        if out is not None and (out.is_file() or _is_same(source, out)):
+            raise ValueError(f"output={out} must be another folder than input={source}")
+        files = [path for path in sorted(source.rglob("*")) if _is_input(path)]
+        if not files:
+            raise FileNotFoundError(
+                f"{source}: no files of points are there ({_known(EXTENSIONS)})"
+            )
+        for path in files:
+            folder = path.parent if out is None else out / path.parent.relative_to(source)
+            yield path, folder / _name_of_copy(path, out is None)
+        return
+    if not source.is_file():
+        raise FileNotFoundError(f"no file or folder at input={source}")
+    if source.suffix.lower() not in EXTENSIONS:
+        raise ValueError(f"{source}: unknown extension; known: {_known(EXTENSIONS)}")
+    if out is None or out.is_dir():
+        yield source, (out or source.parent) / _name_of_copy(source, out is None)
+    elif out.suffix.lower() in OUTPUTS:
+        yield source, out
+    else:
+        raise ValueError(f"output={out}: what can be written is {_known(OUTPUTS)}")
+
+
+def _is_input(path: Path) -> bool:
+    is_copy = path.stem.endswith(f".{MARK}")
+    return path.suffix.lower() in EXTENSIONS and path.is_file() and not is_copy
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
+
+
+def _known(extensions: Sequence[str]) -> str:
+    return ", ".join(extensions)
+
+
+def _name_of_copy(path: Path, is_beside: bool) -> str:
+    """In the format of the original, or as ply, which holds columns of any name."""
+    suffix = path.suffix.lower()
+    return f"{path.stem}{f'.{MARK}' * is_beside}{suffix if suffix in OUTPUTS else '.ply'}"
+
+
+def describe(predictor: Predictor, name: str) -> None:
+    """Say what the network is and what it looks at."""
+    spec, extent = predictor.spec, predictor.extent
+    log.info(
+        "%s: %d classes of %s (%s); features %s; voxels of %g m; %s",
+        name,
+        spec.num_classes,
+        spec.name,
+        ", ".join(spec.class_names[:8]) + ", ..." * (spec.num_classes > 8),
+        ", ".join(predictor.voxelize.features),
+        predictor.voxelize.voxel_size,
+        "scenes as a whole" if extent is None else f"windows of {extent:.4g} m",
+    )
+
+
+def report(predictor: Predictor, source: Path, target: Path, labelled: Labelled) -> None:
+    """Say what was assumed of a file, and print how many points each class has."""
+    for sentence in labelled.remarks:
+        log.info("%s: %s", source.name, sentence)
+    if labelled.num_skipped:
+        log.warning(
+            "%s: %d points have no finite coordinates and no class", source, labelled.num_skipped
+        )
+    table = Table("class", "points", "share", title=f"{labelled.num_points:,} points")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, count in zip(predictor.spec.class_names, labelled.counts.tolist(), strict=True):
+        if count:
+            table.add_row(name, f"{count:,}", f"{100 * count / labelled.num_points:.1f} %")
+    console = Console()
+    console.print(table)
+    console.print(f"written to {target}", soft_wrap=True, markup=False)
+
+
+@report_errors
+def main() -> None:
+    """The program; its keys are those of conf/predict.yaml."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    predict(compose_config("predict", quote_paths(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Labelling files of points: what is read, what is assumed, what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.columns import fields_of, to_arrays
+from pc3d.data.sample import bounds
+from pc3d.data.spec import DatasetSpec
+from pc3d.inference.predictor import Predictor
+from pc3d.io.cloud import check_target, open_cloud, write_cloud
+from pc3d.io.clouds.file import CloudFile
+
+NEUTRAL: Mapping[str, tuple[float, ...]] = {
+    "color": (127.5, 127.5, 127.5),
+    "normal": (0.0, 0.0, 1.0),
+    "intensity": (0.0,),
+    "returns": (1.0, 1.0),
+}
+"""What stands in for a field that a file lacks: grey, upwards, nothing, the only return."""
+LABEL = "classification"
+"""The column that the ids of the classes are written to."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How files are labelled.
+
+    Attributes:
+        names: of the columns of files that do not say.
+        columns: from a field to its columns, where they are not found by their names.
+        divide_by: scale of a field, such as `intensity`.
+        fill: fields that get a neutral value where a file lacks them.
+        extent: side of the windows, see `Predictor.scores`.
+        overlap: share of a window that the next one covers too.
+        confidence: write the probability of the class.
+        entropy: write the entropy of the probabilities, 0 to 1.
+        probabilities: write the probabilities of all classes.
+    """
+
+    names: Sequence[str] = ()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    divide_by: Mapping[str, float] = field(default_factory=dict)
+    fill: Sequence[str] = ()
+    extent: float | None = None
+    overlap: float = 0.25
+    confidence: bool = False
+    entropy: bool = False
+    probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What became of a file of P points.
+
+    Attributes:
+        num_points: P.
+        counts: [C], points of every class.
+        num_skipped: points without finite coordinates, which have no class.
+        remarks: what was assumed about the file, and what the copy does not hold as the file does,
+            a sentence each.
+    """
+
+    num_points: int
+    counts: NDArray[np.int64]
+    num_skipped: int
+    remarks: tuple[str, ...]
+
+
+def label_file(
+    predictor: Predictor,
+    source: Path,
+    target: Path,
+    how: Labelling,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Labelled:
+    """Write a copy of a file in which every point has a class.
+
+    The order of the points and all that the file holds of them stay. Points without finite
+    coordinates, which some sensors write, get an id that no class has.
+
+    Args:
+        predictor: the network.
+        source: the file.
+        target: the copy, of any format that can be written; made whole or not at all.
+        how: see `Labelling`.
+        advance: told the share of the points that is done, as it grows.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: what is wrong with the file, its columns, or the
+            place to write to.
+    """
+    cloud = open_cloud(source, how.names)
+    check_target(source, target)  # before the work
+    xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
+    finite = np.isfinite(xyz).all(axis=1)
+    rows = None if finite.all() else np.flatnonzero(finite)
+    if not finite.any():
+        raise ValueError(f"{source}: none of its {len(finite)} points has finite coordinates")
+    if rows is not None:
+        xyz, fields = xyz[rows], {name: array[rows] for name, array in fields.items()}
+    low, high = bounds(xyz)
+    size = " x ".join(f"{side:.4g}" for side in high - low)
+    assumed.append(f"it is {size} m large, if its coordinates are metres")
+    added = _label(predictor, xyz, fields, how, advance)
+    counts = np.bincount(added[LABEL], minlength=predictor.spec.num_classes)
+    ids, remark = class_ids(predictor.spec, target)
+    legend = dict(zip(ids.tolist(), predictor.spec.class_names, strict=True))
+    added[LABEL] = ids[added[LABEL]]
+    if rows is not None:
+        unlabelled = unlabelled_id(ids)
+        added = {
+            name: _spread(array, rows, len(finite), unlabelled if name == LABEL else 0)
+            for name, array in added.items()
+        }
+    written = write_cloud(cloud, target, added, legend)
+    num_skipped = len(finite) - int(finite.sum())
+    remarks = (*cloud.remarks, *assumed, *written, *remark)
+    return Labelled(len(finite), counts, num_skipped, remarks)
+
+
+def read_fields(
+    cloud: CloudFile, needed: Sequence[str], how: Labelling
+) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]], list[str]]:
+    """The coordinates of a file, the fields that a network needs, and what was assumed.
+
+    Raises:
+        ValueError: a field that is neither there nor to be filled.
+    """
+    found = fields_of(cloud.columns, how.columns, str(cloud.path))
+    missing = [name for name in needed if name not in found]
+    refused = [name for name in missing if name not in how.fill]
+    if refused:
+        raise ValueError(
+            f"{cloud.path}: this network needs {' and '.join(refused)}, and the file has no such "
+            f"columns. Its columns are {', '.join(cloud.columns) or 'none'}: say which they are "
+            f"(columns.{refused[0]}=[...]), or let a neutral value stand in for them "
+            f"(fill=[{','.join(refused)}]), which costs accuracy."
+        )
+    fields = {name: found[name] for name in needed if name in found}
+    names = [column for columns in fields.values() for column in columns]
+    xyz, columns = _read(cloud, names)
+    arrays, assumed = to_arrays(xyz, columns, fields, how.divide_by, str(cloud.path))
+    assumed += [f"{name} is missing and taken as {NEUTRAL[name]} everywhere" for name in missing]
+    del arrays["coord"]
+    for name in missing:
+        value = np.array(NEUTRAL[name], dtype=np.float32)
+        arrays[name] = np.broadcast_to(value if len(value) > 1 else value[0], _shape(xyz, value))
+    return xyz, arrays, assumed
+
+
+def _shape(xyz: NDArray[Any], value: NDArray[Any]) -> tuple[int, ...]:
+    return (len(xyz), len(value)) if len(value) > 1 else (len(xyz),)
+
+
+def _read(
+    cloud: CloudFile, names: Sequence[str]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    """All coordinates and the named columns, in their own types."""
+    xyz = np.empty((cloud.num_points, 3))
+    columns = {name: np.empty(cloud.num_points, cloud.columns[name]) for name in names}
+    first = 0
+    for chunk in cloud.chunks(names):
+        last = first + len(chunk.xyz)
+        xyz[first:last] = chunk.xyz
+        for name, column in columns.items():
+            column[first:last] = chunk.columns[name]
+        first = last
+    return xyz, columns
+
+
+def _label(
+    predictor: Predictor,
+    xyz: NDArray[np.float64],
+    fields: Mapping[str, NDArray[Any]],
+    how: Labelling,
+    advance: Callable[[float], None],
+) -> dict[str, NDArray[Any]]:
+    """The columns that are added, by name; of the label the class, not yet its id."""
+    names = predictor.spec.class_names
+    added: dict[str, NDArray[Any]] = {LABEL: np.empty(len(xyz), np.uint16)}
+    more = ["confidence"] * how.confidence + ["entropy"] * how.entropy
+    more += [f"p_{name}" for name in names] * how.probabilities
+    added |= {name: np.empty(len(xyz), np.float32) for name in more}
+    num_done = 0
+    for rows, scores in predictor.scores(xyz, fields, how.extent, how.overlap):
+        added[LABEL][rows] = scores.argmax(axis=1)
+        if how.confidence:
+            added["confidence"][rows] = scores.max(axis=1)
+        if how.entropy:
+            added["entropy"][rows] = entropy(scores)
+        for k, name in enumerate(names if how.probabilities else ()):
+            added[f"p_{name}"][rows] = scores[:, k]
+        num_done += len(rows)
+        advance(num_done / len(xyz))
+    return added
+
+
+def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[P] entropy of [P, C] probabilities, in units of that of C equal ones: 0 to 1."""
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    found: NDArray[np.float32] = -(probabilities * logs).sum(axis=1)
+    return found / np.float32(np.log(max(probabilities.shape[1], 2)))
+
+
+def class_ids(spec: DatasetSpec, target: Path) -> tuple[NDArray[np.int64], list[str]]:
+    """[C], the id that a class has in a file, and a remark if it is not that of its data set."""
+    ids = np.array(spec.raw_ids, dtype=np.int64)
+    if target.suffix.lower() not in (".las", ".laz") or (ids.min() >= 0 and ids.max() <= 255):
+        return ids, []
+    remark = f"classes are numbered from 0: the ids of {spec.name} do not fit into a byte of LAS"
+    return np.arange(spec.num_classes), [remark]
+
+
+def unlabelled_id(ids: NDArray[np.int64]) -> int:
+    """The id of points without a class: 0, or where a class has that, the first that none has."""
+    return next(i for i in range(len(ids) + 1) if i not in ids)
+
+
+def _spread(values: NDArray[Any], rows: NDArray[np.int64], size: int, other: int) -> NDArray[Any]:
+    """[size], `values` at `rows` and `other` everywhere else."""
+    spread = np.full(size, other, dtype=values.dtype)
+    spread[rows] = values
+    return spread

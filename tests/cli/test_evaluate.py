@@ -1,0 +1,116 @@
+"""Two labelled files: scores by hand, ids that are mapped or do not count, wrong pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pc3d.cli import evaluate as program
+from pc3d.io.ply import write_vertices
+
+TRUTH = [2, 2, 2, 2, 5, 5, 5, 6, 6, 1]
+PRED = [2, 2, 5, 9, 5, 5, 2, 6, 9, 6]
+
+
+def write(path: Path, labels, column: str = "classification", shift: float = 0.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = np.arange(len(labels), dtype=np.float64) + shift
+    vertices = {"x": place, "y": place * 2, "z": place * 0}
+    write_vertices(path, {**vertices, column: np.array(labels, dtype=np.int32)})
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the program on files in `tmp_path`; returns the JSON and what was shown."""
+
+    def call(*arguments: str, code: int = 0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["eval", *arguments, "out=a=b.json"])
+        if code:
+            with pytest.raises(SystemExit) as stopped:
+                program.main()
+            assert stopped.value.code == code and not Path("a=b.json").exists()
+            return capsys.readouterr().err
+        program.main()
+        return json.loads(Path("a=b.json").read_text()), capsys.readouterr().out
+
+    return call
+
+
+def test_scores_by_hand(run, tmp_path):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED)
+    found, shown = run("pred=pred.ply", "truth=truth.ply", "ignore=[1]")
+    # 2: 2 right, 1 false (the 5), 2 missed. 5: 2 right, 1 false, 1 missed. 6: 1 right, 1 missed.
+    # The prediction 9 of no class is a miss; the point whose truth is ignored does not count.
+    assert [row["iou"] for row in found["classes"]] == pytest.approx([2 / 5, 2 / 4, 1 / 2])
+    assert [row["name"] for row in found["classes"]] == ["2", "5", "6"]
+    assert found["miou"] == pytest.approx((2 / 5 + 1 / 2 + 1 / 2) / 3)
+    assert found["oa"] == pytest.approx(5 / 9)
+    assert (found["num_points"], found["num_labelled"]) == (10, 9)
+    assert found["confusion"][0] == [2, 1, 0, 1]
+    assert f"{100 * (2 / 5 + 1) / 3:.2f}" in shown
+
+
+def test_ids_become_others(run, tmp_path):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED)
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "ignore=[1]", "map={9:6,5:2}")
+    assert [row["name"] for row in found["classes"]] == ["2", "6"]
+    assert found["confusion"] == [[6, 1, 0], [0, 2, 0]]
+
+
+def test_folders_are_pooled_by_name(run, tmp_path):
+    write(tmp_path / "truth" / "a.ply", TRUTH)
+    write(tmp_path / "truth" / "deep" / "b.ply", [2, 2])
+    write(tmp_path / "pred" / "a.labelled.ply", PRED)
+    write(tmp_path / "pred" / "deep" / "b.ply", [2, 5])
+    found, _ = run("pred=pred", "truth=truth", "ignore=[1]")
+    assert found["confusion"][0] == [3, 2, 0, 1]
+    assert found["num_points"] == 12 and len(found["scenes"]) == 2
+    (tmp_path / "pred" / "deep" / "b.ply").unlink()
+    Path("a=b.json").unlink()
+    assert "has no prediction of deep/b" in run("pred=pred", "truth=truth", code=1)
+    write(tmp_path / "pred" / "deep" / "b.ply", [2, 5])
+    write(tmp_path / "pred" / "deep" / "b.labelled.ply", [2, 5])
+    assert "have the same name" in run("pred=pred", "truth=truth", code=1)
+
+
+def test_classes_have_names(run, tmp_path):
+    write(tmp_path / "truth.ply", [1, 2, 39, 0])
+    write(tmp_path / "pred.ply", [1, 2, 39, 3])
+    arguments = ["pred=pred.ply", "truth=truth.ply", "classes=scannet20"]
+    assert "ids [0] are not of scannet20" in run(*arguments, code=1)
+    found, _ = run(*arguments, "ignore=[0]")
+    names = [row["name"] for row in found["classes"]]
+    assert names[0] == "wall" and len(names) == 20 and found["miou"] == 1
+    Path("a=b.json").unlink()
+    assert "scannet20, " in run(*arguments[:2], "classes=scannet21", code=1)
+
+
+def test_labels_alone_and_columns_by_name(run, tmp_path):
+    np.save(tmp_path / "pred.npy", np.array(PRED))
+    write(tmp_path / "truth.ply", TRUTH, column="gt")
+    assert "no column holds labels; it has gt" in run("pred=pred.npy", "truth=truth.ply", code=1)
+    found, _ = run("pred=pred.npy", "truth=truth.ply", "truth_column=gt", "ignore=[1]")
+    assert found["oa"] == pytest.approx(5 / 9)
+
+
+def test_files_that_do_not_belong_together(run, tmp_path):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED[:-1])
+    assert "has 9 points, truth.ply has 10" in run("pred=pred.ply", "truth=truth.ply", code=1)
+    write(tmp_path / "pred.ply", PRED, shift=0.02)
+    assert "10 of 10 are apart" in run("pred=pred.ply", "truth=truth.ply", code=1)
+    write(tmp_path / "pred.ply", PRED, shift=0.004)
+    assert run("pred=pred.ply", "truth=truth.ply")[0]["num_points"] == 10
+    Path("a=b.json").unlink()
+    assert "at pred=none.ply" in run("pred=none.ply", "truth=truth.ply", code=1)
+    assert "two files or two folders" in run("pred=pred.ply", "truth=.", code=1)
+    assert "no id is left to score" in run(
+        "pred=pred.ply", "truth=truth.ply", "ignore=[1,2,5,6]", code=1
+    )

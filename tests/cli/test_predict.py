@@ -1,0 +1,115 @@
+"""Which files are labelled, and where what is written goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pc3d.cli import predict as program
+from pc3d.cli.predict import pairs
+from pc3d.io.ply import read_vertices, write_vertices
+from pc3d.models.weights import write_weights
+from tests.inference.conftest import points, predictor, weights  # noqa: F401
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_a_copy_lies_beside_its_original(tmp_path):
+    touch(tmp_path, "scan=1 (2).LAZ", "a.pcd", "b.npy", "c.txt")
+    targets = [t.name for p in sorted(tmp_path.iterdir()) for _, t in pairs(p, None)]
+    assert sorted(targets) == [
+        "a.labelled.ply", "b.labelled.npy", "c.labelled.ply", "scan=1 (2).labelled.laz",
+    ]  # fmt: skip
+
+
+def test_an_output_is_a_file_or_a_folder(tmp_path):
+    touch(tmp_path, "a.laz", "out/x")
+    source = tmp_path / "a.laz"
+    assert list(pairs(source, str(tmp_path / "b.PLY"))) == [(source, tmp_path / "b.PLY")]
+    assert list(pairs(source, str(tmp_path / "out"))) == [(source, tmp_path / "out" / "a.laz")]
+    with pytest.raises(ValueError, match=r"output=.*b\.pcd: what can be written is .*\.ply"):
+        list(pairs(source, str(tmp_path / "b.pcd")))
+
+
+def test_a_folder_keeps_its_form_and_copies_are_not_labelled_again(tmp_path):
+    touch(tmp_path, "in/a.laz", "in/deep/b.ply", "in/a.labelled.laz", "in/notes.md", "in/c.laz/x")
+    found = list(pairs(tmp_path / "in", str(tmp_path / "out")))
+    assert [t.relative_to(tmp_path).as_posix() for _, t in found] == ["out/a.laz", "out/deep/b.ply"]
+    beside = [t.name for _, t in pairs(tmp_path / "in", None)]
+    assert beside == ["a.labelled.laz", "b.labelled.ply"]
+    for out in (tmp_path / "in", tmp_path / "in" / "deep" / ".."):
+        with pytest.raises(ValueError, match="must be another folder"):
+            list(pairs(tmp_path / "in", str(out)))
+
+
+def test_what_cannot_be_labelled_is_named(tmp_path):
+    touch(tmp_path, "a.doc", "empty/x.md")
+    with pytest.raises(ValueError, match=r"a\.doc: unknown extension; known: \.ply"):
+        list(pairs(tmp_path / "a.doc", None))
+    with pytest.raises(FileNotFoundError, match=r"input=.*nowhere"):
+        list(pairs(tmp_path / "nowhere.ply", None))
+    with pytest.raises(FileNotFoundError, match="no files of points"):
+        list(pairs(tmp_path / "empty", None))
+
+
+@pytest.fixture
+def room(weights, points, tmp_path, monkeypatch):  # noqa: F811
+    """A folder with weights and a file, which is the current one."""
+    xyz, color = points
+    write_weights(tmp_path / "net=1.safetensors", weights)
+    vertices = {axis: xyz[:700, k] for k, axis in enumerate("xyz")}
+    vertices |= {name: color[:700, k] for k, name in enumerate(("red", "green", "blue"))}
+    write_vertices(tmp_path / "büro (1) [a]=2.ply", vertices)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["predict", *arguments])
+    program.main()
+
+
+def test_the_program(room, predictor, points, monkeypatch, capsys, caplog):  # noqa: F811
+    with caplog.at_level("INFO"):
+        run(monkeypatch, "ckpt=net=1.safetensors", "input=büro (1) [a]=2.ply", "confidence=true")
+    found = read_vertices(room / "büro (1) [a]=2.labelled.ply")
+    xyz, color = points
+    expected = predictor.predict(xyz[:700], color[:700])
+    np.testing.assert_array_equal(found["classification"], np.array([2, 5, 6])[expected.classes])
+    np.testing.assert_array_equal(found["confidence"], expected.confidence)
+    shown = capsys.readouterr().out
+    assert "700 points" in shown
+    for name, count in zip(("ground", "tree", "roof"), np.bincount(expected.classes), strict=True):
+        assert not count or (f"{name}" in shown and f"{100 * count / 700:.1f} %" in shown)
+    assert "written to büro (1) [a]=2.labelled.ply" in shown
+    said = caplog.text
+    assert "3 classes of three (ground, tree, roof)" in said and "windows of 12 m" in said
+    assert "m large, if its coordinates are metres" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ckpt=net=1.safetensors"], "input"),
+        (["ckpt=nothing", "input=x.ply"], "no file or folder at input=x.ply"),
+        (["ckpt=rooms-x", "input=."], "no weights 'rooms-x'"),
+        (["ckpt=net=1.safetensors", "input=.", "fill=[smell]"], "fill takes color"),
+        (["ckpt=net=1.safetensors", "input=.", "tile=3"], "tile"),
+        (["ckpt=net=1.safetensors", "input=büro (1) [a]=2.ply", "output=büro (1) [a]=2.ply"], ""),
+        (["ckpt=net=1.safetensors", "input=.", "extent=-3"], "extent must be a positive"),
+    ],
+)
+def test_wrong_arguments_are_one_message(room, arguments, words, monkeypatch, capsys):
+    before = {path: path.read_bytes() for path in room.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, *arguments)
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+    assert {path: path.read_bytes() for path in room.rglob("*") if path.is_file()} == before

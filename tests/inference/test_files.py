@@ -1,0 +1,140 @@
+"""Files in, the same files with classes out: order, columns, ids, and what was assumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pc3d.inference.files import LABEL, Labelling, entropy, label_file, unlabelled_id
+from pc3d.io.cloud import read_cloud
+from pc3d.io.ply import read_vertices, write_vertices
+
+IDS = np.array([2, 5, 6])
+
+
+def write(path: Path, xyz, color=None, **columns) -> Path:
+    vertices = {axis: xyz[:, k] for k, axis in enumerate("xyz")}
+    if color is not None:
+        vertices |= {name: color[:, k] for k, name in enumerate(("red", "green", "blue"))}
+    write_vertices(path, {**vertices, **columns})
+    return path
+
+
+def test_a_copy_with_classes(predictor, points, tmp_path):
+    xyz, color = points
+    number = np.arange(len(xyz), dtype=np.uint32)[::-1].copy()
+    source = write(tmp_path / "a.ply", xyz, color, number=number)
+    content = source.read_bytes()
+    shares: list[float] = []
+    how = Labelling(confidence=True, entropy=True, probabilities=True)
+    done = label_file(predictor, source, tmp_path / "out" / "b.ply", how, shares.append)
+    expected = predictor.predict(xyz, color, probabilities=True)
+    assert expected.probabilities is not None
+    found = read_vertices(tmp_path / "out" / "b.ply")
+    np.testing.assert_array_equal(found[LABEL], IDS[expected.classes])
+    np.testing.assert_array_equal(found["confidence"], expected.confidence)
+    for k, name in enumerate(("ground", "tree", "roof")):
+        np.testing.assert_array_equal(found[f"p_{name}"], expected.probabilities[:, k])
+    p = expected.probabilities.astype(np.float64)
+    np.testing.assert_allclose(
+        found["entropy"], -(p * np.log(p)).sum(axis=1) / np.log(3), atol=1e-5
+    )
+    for k, axis in enumerate("xyz"):
+        np.testing.assert_array_equal(found[axis], xyz[:, k])
+    np.testing.assert_array_equal(found["number"], number)
+    assert done.num_points == len(xyz) and done.num_skipped == 0
+    size = " x ".join(f"{side:.4g}" for side in np.ptp(xyz, axis=0))
+    assert done.remarks == (f"it is {size} m large, if its coordinates are metres",)
+    assert done.counts.tolist() == np.bincount(expected.classes, minlength=3).tolist()
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    assert source.read_bytes() == content
+
+
+def test_only_what_was_asked_for_is_added(predictor, points, tmp_path):
+    xyz, color = points
+    source = write(tmp_path / "a.ply", xyz[:500], color[:500])
+    label_file(predictor, source, tmp_path / "b.ply", Labelling())
+    assert set(read_vertices(tmp_path / "b.ply")) == {*"xyz", "red", "green", "blue", LABEL}
+
+
+def test_points_without_coordinates_have_no_class(predictor, points, tmp_path):
+    xyz, color = points
+    holes = xyz[:800].copy()
+    bad = [0, 17, 799]
+    holes[bad] = [[np.nan] * 3, [np.inf, 0, 0], [0, 0, np.nan]]
+    source = write(tmp_path / "a.ply", holes, color[:800])
+    done = label_file(predictor, source, tmp_path / "b.ply", Labelling(confidence=True))
+    found = read_vertices(tmp_path / "b.ply")
+    kept = np.setdiff1d(np.arange(800), bad)
+    expected = predictor.predict(xyz[kept], color[kept])
+    np.testing.assert_array_equal(found[LABEL][kept], IDS[expected.classes])
+    assert found[LABEL][bad].tolist() == [0, 0, 0] and found["confidence"][bad].tolist() == [0] * 3
+    assert done.num_skipped == 3 and done.counts.sum() == 797
+    assert unlabelled_id(np.array([2, 0, 1])) == 3
+
+
+def test_a_missing_field_is_refused_or_filled(predictor, points, tmp_path):
+    xyz, _ = points
+    source = write(tmp_path / "a.ply", xyz[:500], reflectance=np.arange(500, dtype=np.uint16))
+    words = r"needs color.*Its columns are reflectance: .*columns\.color=.*fill=\[color\]"
+    with pytest.raises(ValueError, match=words):
+        label_file(predictor, source, tmp_path / "b.ply", Labelling())
+    assert not (tmp_path / "b.ply").exists()
+    done = label_file(predictor, source, tmp_path / "b.ply", Labelling(fill=["color"]))
+    assert done.remarks[0] == "color is missing and taken as (127.5, 127.5, 127.5) everywhere"
+    grey = np.full((500, 3), 127.5)
+    expected = IDS[predictor.predict(xyz[:500], grey).classes]
+    np.testing.assert_array_equal(read_vertices(tmp_path / "b.ply")[LABEL], expected)
+
+
+def test_columns_of_other_names_and_16_bit_colours(predictor, points, tmp_path):
+    xyz, color = points
+    wide = color[:600].astype(np.uint16) * 257
+    names = dict(zip(("first", "second", "third"), wide.T, strict=True))
+    source = write(tmp_path / "a.ply", xyz[:600], **names)
+    how = Labelling(columns={"color": ["first", "second", "third"]})
+    done = label_file(predictor, source, tmp_path / "b.ply", how)
+    expected = IDS[predictor.predict(xyz[:600], color[:600]).classes]
+    np.testing.assert_array_equal(read_vertices(tmp_path / "b.ply")[LABEL], expected)
+    assert "divided by 257" in done.remarks[0]
+
+
+def test_ids_of_large_label_spaces_survive(predictor, points, tmp_path):
+    """Classes become the ids that the files of the data set have, however large."""
+    xyz, color = points
+    spec = replace(predictor.spec, raw_ids=(1191, 70_000, 6))
+    source = write(tmp_path / "a.ply", xyz[:500], color[:500])
+    label_file(replace(predictor, spec=spec), source, tmp_path / "b.ply", Labelling())
+    found = read_cloud(tmp_path / "b.ply", [LABEL]).columns[LABEL]
+    expected = predictor.predict(xyz[:500], color[:500]).classes
+    np.testing.assert_array_equal(found, np.array([1191, 70_000, 6])[expected])
+
+
+def test_las_holds_ids_up_to_255_and_else_the_numbers_of_classes(predictor, points, tmp_path):
+    xyz, color = points
+    expected = predictor.predict(xyz[:500], color[:500]).classes
+    source = write(tmp_path / "a.ply", xyz[:500], color[:500])
+    label_file(predictor, source, tmp_path / "b.laz", Labelling())
+    found = read_cloud(tmp_path / "b.laz", [LABEL]).columns[LABEL]
+    np.testing.assert_array_equal(found, IDS[expected])
+    large = replace(predictor, spec=replace(predictor.spec, raw_ids=(1191, 7, 6)))
+    done = label_file(large, source, tmp_path / "c.laz", Labelling())
+    found = read_cloud(tmp_path / "c.laz", [LABEL]).columns[LABEL]
+    np.testing.assert_array_equal(found, expected)
+    assert "classes are numbered from 0" in done.remarks[-1]
+
+
+def test_an_empty_cloud_is_refused(predictor, tmp_path):
+    source = write(tmp_path / "a.ply", np.full((3, 3), np.nan), np.zeros((3, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"a\.ply: none of its 3 points has finite"):
+        label_file(predictor, source, tmp_path / "b.ply", Labelling())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [([1, 0, 0], 0), ([1 / 3] * 3, 1), ([0.5, 0.5, 0], 0.63093)]
+)
+def test_entropy_in_units_of_not_knowing(given, expected):
+    assert entropy(np.array([given], np.float32))[0] == pytest.approx(expected, abs=1e-5)
