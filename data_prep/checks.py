@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.datasets.custom import Custom
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.datasets.s3dis import ReleasedS3DIS
 from pc3d.data.datasets.scannet_released import ReleasedScanNet
@@ -22,6 +23,7 @@ from pc3d.io.s3dis import count_points
 _MAX_ROOM = 100.0  # metres
 _MIN_ROOM = 0.5
 _MAX_RANGE = 500.0
+_MAX_SITE = 20_000.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ def check_scene(reader: LayoutReader, scene: str, split: str) -> SceneFacts:
         sample = reader.read(scene, split)
     except (ValueError, OSError) as error:
         return SceneFacts(scene, split, 0, None, "", (str(error),))
-    problems = [f"{scene}: {problem}" for problem in _problems(sample)]
+    is_scan = sample.color is None and sample.intensity is not None
+    largest = 2 * _MAX_RANGE if is_scan else _MAX_ROOM
+    if isinstance(reader, Custom):
+        is_scan, largest = reader.spec.sensor == "lidar", _MAX_SITE
+    problems = [f"{scene}: {problem}" for problem in _problems(sample, is_scan, largest)]
     layout = reader.layout
     try:
         if isinstance(layout, ReleasedS3DIS):
@@ -77,11 +83,10 @@ def class_counts(segment: NDArray[np.int64] | None, spec: DatasetSpec) -> NDArra
     return np.bincount(segment[segment >= 0], minlength=spec.num_classes)
 
 
-def _problems(sample: PointSample) -> Iterable[str]:
+def _problems(sample: PointSample, is_scan: bool, largest: float) -> Iterable[str]:
     low_corner, high_corner = bounds(sample.xyz)
     extent = float((high_corner - low_corner).max())
-    is_scan = sample.color is None and sample.intensity is not None
-    if extent > (2 * _MAX_RANGE if is_scan else _MAX_ROOM):
+    if extent > largest:
         yield f"extends over {extent:,.0f} m. Are its coordinates millimetres? Expected metres"
     elif extent < _MIN_ROOM:
         yield f"extends over {extent:.3f} m only. Expected metres"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data_prep.arguments import count, parse_arguments
+from data_prep.remarks import kept_remarks
+from data_prep.tiles import TiledFiles
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import check_split
 from pc3d.data.datasets.layout import PREPARED, Arrays, Layout, unlabelled_sample
@@ -224,34 +225,22 @@ def _prepare(
     layout: Layout, folder: Path, scene: str, wanted: dict[str, Any]
 ) -> dict[str, Any] | str:
     """Write one scene; returns its record, or why the source cannot be read."""
-    remarks = _Remarks()
-    logger = logging.getLogger("pc3d.data.datasets")
-    logger.addHandler(remarks)
-    level = logger.level
-    logger.setLevel(logging.DEBUG)  # a preparation keeps what would be noise in a training
-    propagate, logger.propagate = logger.propagate, False  # remarks go into the log file
-    try:
-        arrays = layout.arrays(scene)
-        unlabelled_sample(scene, arrays, layout.files(scene))  # refuses bad values
-    except (ValueError, OSError) as error:
-        return str(error)
-    finally:
-        logger.removeHandler(remarks)
-        logger.setLevel(level)
-        logger.propagate = propagate
-    record = {
-        **wanted,
-        "scene": scene,
-        "num_points": len(arrays["coord"]),
-        "remarks": remarks.texts,
-    }
+    record = {**wanted, "scene": scene, "num_points": 0, "parts": [], "arrays": {}, "labels": {}}
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{_PARTIAL}")
     partial.mkdir(parents=True)
     try:
-        record["arrays"] = {name: _write(partial, name, array) for name, array in arrays.items()}
-        record["labels"] = _histograms(arrays)
+        with kept_remarks() as record["remarks"]:
+            for part, arrays in _parts(layout, scene, partial):
+                record["parts"] += [part] * bool(part)
+                record["num_points"] += len(arrays["coord"])
+                for name, array in arrays.items():
+                    path = f"{part}/{name}" if part else name
+                    record["arrays"][path] = _write(partial, path, array)
+                _add_histograms(record["labels"], arrays)
         write_json(partial / RECORD, record)
         partial.rename(folder)
+    except _SceneError as error:
+        return str(error)
     except OSError as error:
         # Writes name no file, and NumPy's no reason.
         reason = error.strerror or f"{error}: is the disk full?"
@@ -261,20 +250,29 @@ def _prepare(
     return record
 
 
-class _Remarks(logging.Handler):
-    """Keeps what a reader remarks on a scene."""
+class _SceneError(Exception):
+    """Why a scene cannot be prepared."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.texts: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+def _parts(layout: Layout, scene: str, scratch: Path) -> Iterator[tuple[str, Arrays]]:
+    """The tiles of a scene by name, or all of it by no name; refuses bad values."""
+    try:
+        parts: Iterable[tuple[str, Arrays]]
+        if isinstance(layout, TiledFiles):
+            parts = layout.parts(scene, scratch)
+        else:
+            parts = [("", layout.arrays(scene))]
+        for part, arrays in parts:
+            unlabelled_sample(scene, arrays, layout.files(scene))
+            yield part, arrays
+    except (ValueError, OSError) as error:
+        raise _SceneError(str(error)) from error
 
 
 def _write(folder: Path, name: str, array: NDArray[Any]) -> dict[str, Any]:
     path = folder / f"{name}.npy"
-    np.save(path, _compact(name, array))
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, _compact(path.stem, array))
     stored = np.load(path, mmap_mode="r")
     return {
         "dtype": str(stored.dtype),
@@ -291,14 +289,13 @@ def _compact(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def _histograms(arrays: Arrays) -> dict[str, dict[str, int]]:
-    """Points of every class, for each array of labels."""
-    found = {}
+def _add_histograms(found: dict[str, dict[str, int]], arrays: Arrays) -> None:
+    """Add the points of every class, for each array of labels."""
     for name, array in arrays.items():
         if name.startswith("segment"):
-            classes, counts = np.unique(array, return_counts=True)
-            found[name] = dict(zip(map(str, classes.tolist()), counts.tolist(), strict=True))
-    return found
+            counts = found.setdefault(name, {})
+            for value, number in zip(*np.unique(array, return_counts=True), strict=True):
+                counts[str(value)] = counts.get(str(value), 0) + int(number)
 
 
 def _facts(preparation: Preparation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,8 +24,9 @@ from data_prep.checks import SceneFacts, check_scene, check_splits
 from data_prep.parallel import parallel_map
 from data_prep.preparation import MANIFEST
 from pc3d.cli.errors import USER_ERRORS, message
-from pc3d.data.datasets import S3DIS, NuScenes, ScanNet, SemanticKITTI
+from pc3d.data.datasets import S3DIS, Custom, NuScenes, ScanNet, SemanticKITTI
 from pc3d.data.datasets.base import SPLITS
+from pc3d.data.datasets.custom import DESCRIPTION
 from pc3d.data.datasets.layout import read_prepared
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.io.reading import read_json
@@ -48,9 +50,12 @@ def recognize(root: Path) -> LayoutReader:
     """
     prepared = read_prepared(root) or {"dataset": "", "settings": {}}
     title, settings = prepared["dataset"], prepared["settings"]
+    if title == Custom.title:  # its settings are those of the description that lies there
+        settings = {}
     if (root / "v1.0-mini").is_dir() and not (root / "v1.0-trainval").is_dir():
         settings = {"version": "v1.0-mini"}
     signs: tuple[tuple[type[LayoutReader], Sequence[str]], ...] = (
+        (Custom, (DESCRIPTION,)),
         (SemanticKITTI, ("sequences/*/velodyne", "sequences/*/*/coord.npy")),
         (S3DIS, ("Area_*/*/Annotations", "Area_*/*/coord.npy")),
         (NuScenes, ("v1.0-*/sample_data.json", "train/*/intensity.npy", "val/*/intensity.npy")),
@@ -95,9 +100,8 @@ def verify(reader: LayoutReader, num_scenes: int | None, num_workers: int) -> li
     console.print(f"{reader.title} at {reader.root}: {type(reader.layout).__name__}", markup=False)
     console.print(_split_table(reader.title, scenes, facts))
     console.print(_label_table(reader, facts))
-    for split, names in scenes.items():
-        whole = OFFICIAL[reader.title][split]
-        if len(names) < whole:
+    for split, whole in OFFICIAL.get(reader.title, {}).items():
+        if len(names := scenes[split]) < whole:
             console.print(f"{split}: {len(names):,} of {whole:,} scenes are there")
     return list(dict.fromkeys(problems))
 
@@ -126,17 +130,22 @@ def check_manifest(root: Path, scenes: Sequence[str]) -> list[str]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("scenes"), dict):
         return [f"{path}: not what data_prep writes there. Prepare again"]
     read = set(scenes)
-    known = {record["scene"] for record in manifest["scenes"].values()}
+    known = {scene for record in manifest["scenes"].values() for scene in _scenes(record)}
     problems = [f"{root}: scene {s} is not in {MANIFEST}. Prepare again" for s in read - known]
     for folder, record in manifest["scenes"].items():
         if not (root / folder).is_dir():
             problems.append(f"{root / folder}: in {MANIFEST}, but not there. Prepare again")
-        elif record["scene"] in read:
+        elif not read.isdisjoint(_scenes(record)):
             for name, facts in record["arrays"].items():
                 file = root / folder / f"{name}.npy"
                 if not file.is_file() or file_hash(file, 64) != facts["sha256"]:
                     problems.append(f"{file}: missing, or not what {MANIFEST} says. Prepare again")
     return problems
+
+
+def _scenes(record: Mapping[str, Any]) -> list[str]:
+    """The scenes that a file became."""
+    return [f"{record['scene']}/{part}" for part in record.get("parts", [])] or [record["scene"]]
 
 
 def _split_table(
@@ -148,8 +157,8 @@ def _split_table(
     for split, names in scenes.items():
         read = [fact for fact in facts if fact.split == split]
         points = sum(fact.num_points for fact in read)
-        whole = OFFICIAL[title][split]
-        table.add_row(split, f"{len(names):,}", f"{whole:,}", f"{len(read):,}", f"{points:,}")
+        whole = f"{OFFICIAL[title][split]:,}" if title in OFFICIAL else ""
+        table.add_row(split, f"{len(names):,}", whole, f"{len(read):,}", f"{points:,}")
     return table
 
 

@@ -1,8 +1,8 @@
-"""Pictures of point clouds without a browser, display or GPU: a z-buffer in NumPy.
+"""Pictures of point clouds without a browser, display or GPU.
 
-An orthographic view from obliquely above; every point is a disc as wide as the cloud's spacing, and
-eye-dome lighting (Boucheny, 2009) darkens what lies behind its neighbours in the picture, which
-makes shapes readable without normals.
+The light comes from differences of depth alone: as in eye-dome lighting (Boucheny, 2009) what lies
+behind its neighbours in the picture is darker, and slopes that face the upper left are a little
+brighter. Shapes become readable without normals.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
 from pc3d.utils.files import write_bytes
-from visualize.geometry import Viewpoint, check_cloud, core_box, overview, point_spacing
+from visualize.geometry import Viewpoint, check_cloud
+from visualize.picture_raster import Raster, draw
+
+GAP = 16
+"""Pixels between panels."""
+
+BACKGROUND = 255
+"""Brightness of what is not a cloud."""
 
 _SUPERSAMPLING = 2
-_MARGIN = 1.1
-_GAP = 16  # pixels between panels
-_BACKGROUND = 255
-_COVERAGE = 1.15  # radius of a disc in units of the spacing; closes surfaces of random points
-_SHADING = 0.35
-_STEEPEST = 4.0  # slopes beyond this are edges and not made darker
-_NEIGHBORS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
+_EYE_DOME, _RELIEF = 0.4, 0.4
+_STEEPEST = 4.0  # slopes beyond this are edges
+_BRIGHTEST = 1.1
+_LIGHT = (-0.87, -0.5)  # where it comes from, in rows and columns
+_DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))  # and their opposites
 
 
 def render_png(
@@ -61,6 +64,19 @@ def render(
     view: Viewpoint | None = None,
 ) -> NDArray[np.uint8]:
     """The picture of `render_png` as an array: [height, width, 3] uint8 RGB."""
+    pictures = render_panels(xyz, panels, size=size, view=view)
+    gap = np.full((size[1], GAP, 3), BACKGROUND, dtype=np.uint8)
+    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=1)
+
+
+def render_panels(
+    xyz: NDArray[np.floating],
+    panels: Sequence[NDArray[np.uint8]],
+    *,
+    size: tuple[int, int],
+    view: Viewpoint | None = None,
+) -> list[NDArray[np.uint8]]:
+    """The panels of `render_png` one by one, each [height, width, 3] uint8 RGB."""
     check_cloud(xyz)
     if not panels:
         raise ValueError("render needs at least one panel of colours; got none")
@@ -71,109 +87,53 @@ def render(
                 f"{colors.dtype}. See visualize.palette for classes and scalars."
             )
     width, height = size
-    raster = _draw(xyz, view or overview(xyz), width * _SUPERSAMPLING, height * _SUPERSAMPLING)
-    shade = _eye_dome(raster)[..., None]
+    raster = draw(xyz, view, width * _SUPERSAMPLING, height * _SUPERSAMPLING)
+    light = _light(raster)[..., None]
     seen = (raster.point >= 0)[..., None]
-    gap = np.full((height, _GAP, 3), _BACKGROUND, dtype=np.uint8)
-    pictures: list[NDArray[np.uint8]] = []
-    for colors in panels:
-        picture = np.where(seen, colors[raster.point] * shade, np.float32(_BACKGROUND))
-        pictures += [gap, _downsample(picture)]
-    return np.concatenate(pictures[1:], axis=1)
+    return [
+        _downsample(np.where(seen, colors[raster.point] * light, np.float32(BACKGROUND)))
+        for colors in panels
+    ]
 
 
-class _Raster(NamedTuple):
-    """What every pixel shows.
+def _light(raster: Raster) -> NDArray[np.float32]:
+    """[H, W] float32 brightness, 1 on level ground.
 
-    Attributes:
-        point: [H, W] int64 row of the point, -1 for the background.
-        depth: [H, W] float32 metres towards the camera, -inf for the background.
-        pixel_size: metres.
-        radius: of the discs that points are drawn as, in pixels.
+    Pixels are compared with their neighbours in four pairs of opposite directions, at two distances
+    beyond the radius of discs, which would show as a texture otherwise. Of a pair, the sum of the
+    two slopes says how hollow the surface is, and the difference which way it is turned.
     """
-
-    point: NDArray[np.int64]
-    depth: NDArray[np.float32]
-    pixel_size: float
-    radius: float
-
-
-def _draw(xyz: NDArray[np.floating], view: Viewpoint, width: int, height: int) -> _Raster:
-    axes = _camera_axes(view)
-    box = core_box(xyz)
-    middle = box.mean(axis=0)
-    corners = np.array(np.meshgrid(*(box - middle).T)).reshape(3, 8).T @ axes
-    extent = 2.0 * np.abs(corners).max(axis=0)
-    pixel_size = _MARGIN * max(extent[0] / width, extent[1] / height, 1e-6)
-
-    right, up, depth = ((xyz - middle).astype(np.float32) @ axes.astype(np.float32)).T
-    column = np.floor(right / pixel_size + width / 2).astype(np.int64)
-    row = np.floor(height / 2 - up / pixel_size).astype(np.int64)
-    inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
-
-    # Pixels hold the rank of the nearest point, so that a maximum over pixels is a depth test and
-    # growing points to discs is a maximum filter, whatever the number of points.
-    order = inside[np.argsort(depth[inside], kind="stable")]
-    ranks = np.full(height * width, -1, dtype=np.int64)
-    np.maximum.at(ranks, row[order] * width + column[order], np.arange(len(order)))
-    radius = float(np.clip(_COVERAGE * point_spacing(xyz) / pixel_size, 1.5, 16.0))
-    ranks = _grow(ranks.reshape(height, width), radius)
-
-    # Background has rank -1 and reads the entry that is appended here.
-    point = np.append(order, -1)[ranks]
-    return _Raster(point, np.append(depth, -np.float32(np.inf))[point], pixel_size, radius)
-
-
-def _grow(ranks: NDArray[np.int64], radius: float) -> NDArray[np.int64]:
-    """Give every pixel the highest rank within `radius` pixels.
-
-    A large disc is grown in steps: many small filters are much faster than a wide one.
-    """
-    step = min(radius, 3.2)
-    y, x = np.ogrid[-int(step) : int(step) + 1, -int(step) : int(step) + 1]
-    disc = x * x + y * y <= step * step
-    grown = maximum_filter(ranks, footprint=disc, mode="constant", cval=-1)
-    return _grow(grown, radius - step) if radius - step >= 1.0 else grown
-
-
-def _camera_axes(view: Viewpoint) -> NDArray[np.float64]:
-    """[3, 3], columns: right, up and towards the camera."""
-    azimuth, elevation = np.radians(view.azimuth), np.radians(view.elevation)
-    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
-    towards = np.array(
-        [
-            np.cos(azimuth) * np.cos(elevation),
-            np.sin(azimuth) * np.cos(elevation),
-            np.sin(elevation),
-        ]
-    )
-    return np.stack([right, np.cross(towards, right), towards], axis=1)
-
-
-def _eye_dome(raster: _Raster) -> NDArray[np.float32]:
-    """[H, W] float32 brightness in (0, 1]: exp(-mean slope up to neighbours that are nearer)."""
     depth = raster.depth
-    height, width = depth.shape
-    here = np.where(np.isfinite(depth), depth, np.inf)  # nothing is nearer than the background
-    slope = np.zeros_like(depth)
-    # Neighbours beyond the own disc, or the rims of discs would show as a texture.
+    hollow, turned = np.zeros_like(depth), np.zeros_like(depth)
     reaches = [max(round(factor * raster.radius), 3) for factor in (2, 4)]
+    border = max(reaches)
+    padded = np.pad(depth, border, mode="edge")
     for reach in reaches:
-        padded = np.pad(depth, reach, constant_values=-np.inf)
-        for dy, dx in _NEIGHBORS:
-            y, x = reach * (1 + dy), reach * (1 + dx)
-            rise = padded[y : y + height, x : x + width] - here
-            distance = reach * np.hypot(dx, dy) * raster.pixel_size
-            slope += np.clip(rise / distance, 0.0, _STEEPEST)
-    mean_slope = slope / (len(reaches) * len(_NEIGHBORS))
-    return np.exp(-_SHADING * mean_slope).astype(np.float32)
+        for dy, dx in _DIRECTIONS:
+            length = float(np.hypot(dy, dx))
+            level = raster.level * dy / length
+            towards_light = (dy * _LIGHT[0] + dx * _LIGHT[1]) / length
+            slopes = []
+            for sign in (1, -1):
+                y, x = border + sign * reach * dy, border + sign * reach * dx
+                slope = padded[y : y + depth.shape[0], x : x + depth.shape[1]] - depth
+                slope *= 1.0 / (reach * length * raster.pixel_size)
+                slope -= sign * level
+                np.clip(slope, -_STEEPEST, _STEEPEST, out=slope)
+                slopes.append(slope)
+            hollow += np.maximum(slopes[0] + slopes[1], 0.0)
+            for slope in slopes:
+                slope[np.abs(slope) == _STEEPEST] = 0.0
+            turned += towards_light * (slopes[0] - slopes[1])
+    count = 2 * len(_DIRECTIONS) * len(reaches)
+    return np.minimum(np.exp((hollow * -_EYE_DOME - turned * _RELIEF) / count), _BRIGHTEST)
 
 
 def _downsample(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    height, width, _ = picture.shape
     s = _SUPERSAMPLING
-    blocks = picture.reshape(height // s, s, width // s, s, 3)
-    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+    parts = [picture[y::s, x::s] for y in range(s) for x in range(s)]
+    mean = sum(parts[1:], parts[0]) / len(parts)
+    return np.minimum(mean.round(), 255).astype(np.uint8)
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pc3d.data.sample import Float, PointSample, bounds
 from pc3d.data.transforms.base import require_field
 
+_MAX_RETURNS = 8  # more are rare, even where LAS could number 15
+
 
 @dataclass(frozen=True)
 class _Feature:
@@ -34,6 +36,13 @@ def _relative(xyz: Float) -> Float:
     return relative
 
 
+def _returns(returns: Float) -> Float:
+    number, total = returns[:, 0], returns[:, 1]
+    # A single return is 1 like every last one; the second channel tells them apart.
+    depth = np.clip(number / np.maximum(total, 1), 0, 1)
+    return np.stack([depth, np.clip(total / _MAX_RETURNS, 0, 1)], axis=1)
+
+
 FEATURES: Mapping[str, _Feature] = MappingProxyType(
     {
         "color": _Feature("color", 3, lambda color: color / 255 - 0.5),
@@ -42,6 +51,7 @@ FEATURES: Mapping[str, _Feature] = MappingProxyType(
         "xyz": _Feature("xyz", 3, lambda xyz: xyz),
         "height": _Feature("xyz", 1, _height),
         "relative_xyz": _Feature("xyz", 3, _relative),
+        "returns": _Feature("returns", 2, _returns),
     }
 )
 """The features that a configuration can name, all computed after augmentation.
@@ -54,6 +64,7 @@ FEATURES: Mapping[str, _Feature] = MappingProxyType(
 | xyz | 3 | coordinates in metres |
 | height | 1 | metres above the 1 % quantile of z of the scene |
 | relative_xyz | 3 | place in the scene's bounding box, -0.5..0.5 along each axis |
+| returns | 2 | number of the return / returns of its pulse; returns of its pulse / 8, at most 1 |
 """
 
 

@@ -33,6 +33,8 @@ class PointSample:
         color: [P, 3] float32 in 0..255, or None.
         normal: [P, 3] float32 unit vectors, or None.
         intensity: [P] float32, or None.
+        returns: [P, 2] float32: the number of the return, from 1, and how many its pulse has (LAS:
+            return number, number of returns); or None.
         segment: [P] int64 classes, `IGNORE_INDEX` where unlabelled, or None.
         instance: [P] int64, -1 where none, or None.
     """
@@ -44,6 +46,7 @@ class PointSample:
     color: Float | None = None
     normal: Float | None = None
     intensity: Float | None = None
+    returns: Float | None = None
     segment: Int | None = None
     instance: Int | None = None
 

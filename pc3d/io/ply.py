@@ -1,4 +1,4 @@
-"""PLY vertices: mapped from binary little endian files, by `plyfile` from all others."""
+"""PLY vertices: mapped from binary files of plain rows, by `plyfile` from all others."""
 
 from __future__ import annotations
 
@@ -32,15 +32,7 @@ def read_vertices(path: str | Path) -> dict[str, NDArray]:
         FileNotFoundError: no such file.
         ValueError: not a ply file, a damaged or truncated one, or no vertices with x, y and z.
     """
-    header = read_header(path)
-    vertex = _vertex_element(path, header)
-    dtype = vertex.dtype
-    # Elements in front of the vertices may take any space.
-    is_first = next(iter(header.elements)) == "vertex"
-    if dtype is not None and is_first and header.encoding == "binary_little_endian":
-        vertices = _read_mapped(path, dtype, vertex.num_rows, header.size)
-    else:
-        vertices = _read_with_plyfile(path)
+    vertices = {name: np.array(array) for name, array in map_vertices(path).items()}
     missing = [axis for axis in "xyz" if axis not in vertices]
     if missing:
         raise ValueError(
@@ -48,6 +40,32 @@ def read_vertices(path: str | Path) -> dict[str, NDArray]:
             f"{str(list(vertices))[:400]}, expected at least x, y, z"
         )
     return vertices
+
+
+def map_vertices(path: str | Path) -> dict[str, NDArray]:
+    """The vertex element as `read_vertices` reads it, with any properties.
+
+    Where the rows of the file allow it, the arrays are views of the mapped file, and nothing is
+    read before it is used; do not keep them longer than the file is sure to stay as it is.
+
+    Raises:
+        As `read_vertices`, except that there may be no x, y or z.
+    """
+    header = read_header(path)
+    vertex = _vertex_element(path, header)
+    rows = row_type(header)
+    if rows is None:
+        return _read_with_plyfile(path)
+    return _map_rows(path, rows, vertex.num_rows, header.size)
+
+
+def row_type(header: Header) -> np.dtype | None:
+    """Type of the vertices if they are rows of one size right behind the header; else None."""
+    first = next(iter(header.elements.values()))  # others may take any space
+    if first.name != "vertex" or first.dtype is None or header.encoding == "ascii":
+        return None
+    is_little = header.encoding == "binary_little_endian"
+    return first.dtype.newbyteorder("<" if is_little else ">")
 
 
 def write_vertices(
@@ -101,24 +119,20 @@ def _vertex_element(path: str | Path, header: Header) -> Element:
     return header.elements["vertex"]
 
 
-def _read_mapped(
+def _map_rows(
     path: str | Path, dtype: np.dtype, num_vertices: int, offset: int
 ) -> dict[str, NDArray]:
     table: NDArray = np.empty(0, dtype=dtype)
     if num_vertices:
         with reading(path):
             table = np.memmap(path, dtype, "r", offset, (num_vertices,))
-    return {name: np.array(table[name]) for name in dtype.names or ()}
+    return {name: table[name] for name in dtype.names or ()}
 
 
 def _read_with_plyfile(path: str | Path) -> dict[str, NDArray]:
     with reading(path):
         vertex = PlyData.read(str(path))["vertex"]
-    return {
-        p.name: np.array(vertex[p.name])
-        for p in vertex.properties
-        if not isinstance(p, PlyListProperty)
-    }
+    return {p.name: vertex[p.name] for p in vertex.properties if not isinstance(p, PlyListProperty)}
 
 
 def _check_columns(path: Path, columns: Mapping[str, NDArray]) -> None:

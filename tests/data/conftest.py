@@ -29,6 +29,7 @@ def make_scene() -> MakeScene:
             color=rng.uniform(20, 180, (num_points, 3)).astype(np.float32),
             normal=(normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
             intensity=rng.random(num_points, dtype=np.float32),
+            returns=np.resize(np.float32([[1, 1], [1, 3], [2, 3], [5, 9]]), (num_points, 2)),
             segment=rng.integers(-1, 5, num_points),
         )
         return sample.with_(**fields)

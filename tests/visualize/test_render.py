@@ -83,6 +83,44 @@ def test_depth_edges_are_shaded_and_flat_parts_are_not():
     assert red.min() < 190  # the floor at the foot of the wall
 
 
+def test_a_plate_casts_a_shade_on_all_sides_and_none_on_itself():
+    floor, plate = plane(0.0, RED), plane(2.0, GREEN)
+    plate[0][:, :2] = plate[0][:, :2] * 0.4 + 0.3
+    xyz, rgb = (np.concatenate(part) for part in zip(floor, plate, strict=True))
+    image = render(xyz, [rgb], size=(200, 200), view=TOP)
+    assert (image[85:115, 85:115] == GREEN).all()
+    around = [image[100, 52], image[100, 147], image[52, 100], image[147, 100]]
+    shades = [int(pixel[0]) for pixel in around]
+    assert max(shades) < 170 and np.ptp(shades) <= 8
+    assert (image[100, 15:20] == RED).all()  # far from the plate
+
+
+@pytest.mark.parametrize("elevation", [30.0, 60.0, -40.0])
+def test_level_ground_keeps_its_colour_from_everywhere(elevation: float):
+    xyz, rgb = plane(0.0, RED)
+    image = render(xyz, [rgb], size=(120, 120), view=Viewpoint(-90.0, elevation))
+    assert abs(image[50:70, 50:70].astype(int) - RED).max() <= 6
+
+
+def test_slopes_to_the_upper_left_are_brighter():
+    xyz, rgb = plane(0.0, RED)
+    for axis, sign in ((0, -1), (1, 1)):
+        roof = xyz.copy()
+        roof[:, 2] = -0.8 * abs(xyz[:, axis] - 0.5)
+        image = render(roof, [rgb], size=(100, 100), view=TOP)
+        low, high = (image[50, 25], image[50, 75]) if axis == 0 else (image[75, 50], image[25, 50])
+        bright, dark = (low, high) if sign < 0 else (high, low)
+        assert 200 < bright[0] <= 220 and dark[0] < 190
+        assert (image[..., 0] <= 255).all()
+
+
+def test_brightness_ends_at_white():
+    xyz, rgb = plane(0.0, (250, 250, 250))
+    xyz[:, 2] = 1.5 * xyz[:, 0]
+    image = render(xyz, [rgb], size=(100, 100), view=TOP)
+    assert (image[40:60, 40:60] == 255).all()
+
+
 def test_panels_share_one_camera_and_stand_side_by_side():
     room = make_room()
     single = render(room.xyz, [room.rgb], size=(120, 90))
@@ -108,6 +146,19 @@ def test_render_png_writes_the_picture_and_nothing_else(tmp_path: Path):
     written = decode_png((tmp_path / "new" / "a.png").read_bytes())
     np.testing.assert_array_equal(written, render(room.xyz, [room.rgb], size=(64, 48)))
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_outlines_are_smooth():
+    """Pixels at the rim of a surface hold a part of its colour."""
+    xyz, rgb = plane(0.0, RED)
+    image = render(xyz, [rgb], size=(90, 90), view=Viewpoint(-75.0, 90.0))
+    green = np.unique(image[..., 1])
+    assert green.min() == 0 and green.max() == 255 and ((green > 50) & (green < 200)).any()
+
+
+def test_odd_sizes_are_what_was_asked_for():
+    room = make_room(200)
+    assert render(room.xyz, [room.rgb], size=(61, 33)).shape == (33, 61, 3)
 
 
 def test_one_point_is_a_picture():

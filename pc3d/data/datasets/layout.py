@@ -18,11 +18,18 @@ from pc3d.io.reading import read_json
 
 Arrays = dict[str, NDArray[Any]]
 """A scene as named arrays: `coord` [P, 3] metres, and where present `color` [P, 3] 0..255, `normal`
-[P, 3], `intensity` [P], `segment...` [P] classes or `IGNORE_INDEX`, `instance` [P] or -1."""
+[P, 3], `intensity` [P], `returns` [P, 2] number of the return and returns of its pulse,
+`segment...` [P] classes or `IGNORE_INDEX`, `instance` [P] or -1."""
 
 PREPARED = "prepared.json"
 """Beside the scenes that `data_prep` has prepared: what with."""
-COLUMNS: Mapping[str, int | None] = {"coord": 3, "color": 3, "normal": 3, "intensity": None}
+COLUMNS: Mapping[str, int | None] = {
+    "coord": 3,
+    "color": 3,
+    "normal": 3,
+    "intensity": None,
+    "returns": 2,
+}
 """Width of the arrays that are not [P] integers."""
 
 
@@ -248,7 +255,7 @@ def scene_sample(
 def unlabelled_sample(scene: str, arrays: Arrays, files: Sequence[Path]) -> PointSample:
     """`scene_sample` of all arrays but the labels."""
     fields: dict[str, NDArray[Any]] = {}
-    for name in ("color", "normal", "intensity"):
+    for name in ("color", "normal", "intensity", "returns"):
         if name in arrays:
             fields[name] = np.array(arrays[name], dtype=np.float32)
             check_finite(_file_of(files, name), name, fields[name])

@@ -107,7 +107,7 @@ def require_field(sample: PointSample, field: str, user: str) -> NDArray[Any]:
     if array is None:
         present = [
             name
-            for name in ("color", "normal", "intensity", "segment", "instance")
+            for name in ("color", "normal", "intensity", "returns", "segment", "instance")
             if getattr(sample, name) is not None
         ]
         raise ValueError(

@@ -5,8 +5,8 @@ A folder, written by `python -m data_prep.instances`:
     bank.json      label space, class names, numbers of instances
     segment.npy    [I] the class of every instance, ascending
     offsets.npy    [I + 1] instance i holds the rows offsets[i]:offsets[i + 1] of every field
-    xyz.npy        [P, 3] metres, relative to the sensor; and intensity.npy, color.npy, normal.npy
-                   where the scenes have them
+    xyz.npy        [P, 3] metres, relative to the sensor; and intensity.npy, color.npy, normal.npy,
+                   returns.npy where the scenes have them
 
 Fields are memory-mapped: processes on one machine share them, and only what is drawn is read.
 """
@@ -28,7 +28,7 @@ from pc3d.data.spec import DatasetSpec
 from pc3d.data.transforms.base import require_field
 
 _META = "bank.json"
-_FIELDS = ("xyz", "color", "normal", "intensity")
+_FIELDS = ("xyz", "color", "normal", "intensity", "returns")
 
 
 class InstanceBank:
