@@ -131,8 +131,10 @@ def write_cloud(
     check_target(source.path, target)
     arrays = {name: np.asarray(array) for name, array in added.items()}
     for name, array in arrays.items():
-        if name in ("x", "y", "z", "X", "Y", "Z"):
-            raise ValueError(f"{target}: the column {name} would replace coordinates; rename it")
+        if name in ("x", "y", "z", "X", "Y", "Z", ""):
+            raise ValueError(
+                f"{target}: a column cannot be named {name!r}, which is a coordinate or no name"
+            )
         if array.shape != (source.num_points,) or not is_number(array.dtype):
             raise ValueError(
                 f"{target}: column {name} must be {source.num_points} numbers, as many as points; "

@@ -57,7 +57,7 @@ def test_rows_of_large_clouds_are_kept():
 
 
 def test_points_are_round():
-    xyz = np.array([[0, 0, 0], [50, 0, 0], [0, 40, 0], [50, 40, 0]], dtype=float)
+    xyz = np.array([[0, 0, 0], [50, 0, 30], [0, 40, 10], [50, 40, 20]], dtype=float)
     raster = draw(xyz, TOP, 700, 600)
     rows, columns = np.nonzero(raster.point == 1)
     width = np.ptp(columns) + 1

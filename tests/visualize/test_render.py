@@ -9,7 +9,8 @@ import pytest
 
 from tests.visualize.rooms import make_room
 from visualize.geometry import Viewpoint
-from visualize.render import encode_png, render, render_png
+from visualize.picture_raster import Raster
+from visualize.render import _downsample, _light, encode_png, render, render_png
 
 TOP = Viewpoint(azimuth=-90.0, elevation=90.0)  # +x to the right, +y up
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
@@ -154,6 +155,20 @@ def test_outlines_are_smooth():
     image = render(xyz, [rgb], size=(90, 90), view=Viewpoint(-75.0, 90.0))
     green = np.unique(image[..., 1])
     assert green.min() == 0 and green.max() == 255 and ((green > 50) & (green < 200)).any()
+
+
+def test_a_pixel_is_the_mean_of_what_was_drawn_for_it():
+    drawn = np.array([[0, 10, 1, 1], [20, 41, 1, 2]], dtype=np.float32)
+    assert _downsample(np.repeat(drawn[..., None], 3, axis=2))[..., 0].tolist() == [[18, 1]]
+
+
+def test_what_is_cut_off_by_the_picture_is_not_shaded_there():
+    """A plate fills the right half of the picture, a floor far below the left one."""
+    depth = np.where(np.arange(60) < 30, 0.0, 9.0).astype(np.float32) * np.ones((50, 1), np.float32)
+    light = _light(Raster(np.zeros((50, 60), dtype=np.int64), depth, 0.1, 3.0, 0.0))
+    np.testing.assert_array_equal(light[:, [0, 59]], 1.0)
+    np.testing.assert_array_equal(light[[0, 49]], light[[25, 25]])
+    assert light[25, 28] < 0.8
 
 
 def test_odd_sizes_are_what_was_asked_for():

@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -52,7 +53,7 @@ def write_output(path: Path, output: Output, compress: bool) -> None:
     Raises:
         OSError: as the disk says.
     """
-    header = output.header
+    header = deepcopy(output.header)
     header.point_format = point_format = _with_plain_names(header.point_format)
     header.vlrs.clear()
     header.vlrs.extend(laspy.VLR("", 0, "", record.data) for record in output.records)

@@ -123,8 +123,9 @@ def test_extensions_that_are_not_written(tmp_path, name):
         ({"c": np.array(["a"] * NUM)}, "got .* of <U1"),
         ({"c": CODES.astype(complex)}, "complex128"),
         ({"c": CODES.astype(np.longdouble)}, "float128|longdouble"),
-        ({"y": CODES}, "the column y would replace coordinates"),
-        ({"X": CODES}, "the column X would replace coordinates"),
+        ({"y": CODES}, "a column cannot be named 'y', which is a coordinate"),
+        ({"X": CODES}, "a column cannot be named 'X', which is a coordinate"),
+        ({"": CODES}, "a column cannot be named '', which is a coordinate or no name"),
     ],
 )
 @pytest.mark.parametrize("suffix", OUTPUTS)
