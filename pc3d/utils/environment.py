@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def git_state(folder: Path) -> dict[str, str] | None:
     if commit is None:
         return None
     return {"commit": commit.strip(), "diff": _git(folder, "diff", "HEAD") or ""}
+
+
+def code_version() -> str:
+    """The version of pc3d, or in a checkout its commit and what marks the uncommitted diff."""
+    state = git_state(Path(__file__).parent)
+    if state is None:
+        return str(package_version("pc3d"))
+    diff = hashlib.sha256(state["diff"].encode()).hexdigest()[:8] if state["diff"] else ""
+    return f"{state['commit'][:12]} {diff}".strip()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -108,6 +108,18 @@ def test_a_pool_of_processes_gives_the_same(scannet_root, tmp_path):
     assert scene_sizes(reader, "train", 0.5, tmp_path / "b", num_workers=2) == alone
 
 
+def test_what_was_measured_before_a_bad_file_is_kept(scannet_root, tmp_path):
+    path = ScanNet(scannet_root).source_files("scene0001_01")[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:50])
+    reader = Counting(scannet_root)
+    with pytest.raises(ValueError, match="scene0001_01"):
+        scene_sizes(reader, "train", 0.5, tmp_path)
+    path.write_bytes(content)
+    scene_sizes(reader, "train", 0.5, tmp_path)
+    assert reader.seen == ["scene0000_00", "scene0001_01", "scene0001_01"]
+
+
 def test_a_bad_file_is_named_by_the_pool(scannet_root, tmp_path):
     path = ScanNet(scannet_root).source_files("scene0001_01")[0]
     path.write_bytes(b"ply\nnot really")
