@@ -53,12 +53,19 @@ def git_state(folder: Path) -> dict[str, str] | None:
 
 
 def code_version() -> str:
-    """The version of pc3d, or in a checkout its commit and what marks the uncommitted diff."""
-    state = git_state(Path(__file__).parent)
-    if state is None:
+    """What marks the code that computes: in a checkout its content, else the version.
+
+    Other commits and uncommitted changes of the same code, such as of documents, change nothing.
+    """
+    packages = Path(__file__).resolve().parents[2]
+    found = [
+        _git(packages / name, *arguments)
+        for name in ("cuda_ops", "pc3d")
+        for arguments in (("rev-parse", "HEAD:./"), ("diff", "HEAD", "--", "."))
+    ]
+    if None in found:
         return str(package_version("pc3d"))
-    diff = hashlib.sha256(state["diff"].encode()).hexdigest()[:8] if state["diff"] else ""
-    return f"{state['commit'][:12]} {diff}".strip()
+    return hashlib.sha256("".join(map(str, found)).encode()).hexdigest()[:16]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
