@@ -20,13 +20,13 @@ import torch
 from rich.console import Console
 
 from data_prep.arguments import options_and_config
-from data_prep.parallel import parallel_map
 from pc3d.cli.build import build_data
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import SceneReader
 from pc3d.data.sample import PointSample
 from pc3d.data.transforms.instance_bank import cut_instances, write_bank
 from pc3d.data.transforms.mixing import class_indices
+from pc3d.utils.parallel import parallel_map
 
 OPTIONS = {"out": "", "classes": "", "min_points": "1", "max_per_class": "10000", "seed": "0"}
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -25,7 +25,13 @@ from data_prep.remarks import kept_remarks
 from data_prep.tiles import TiledFiles
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import check_split
-from pc3d.data.datasets.layout import PREPARED, Arrays, Layout, unlabelled_sample
+from pc3d.data.datasets.layout import (
+    PREPARED,
+    Arrays,
+    Layout,
+    read_prepared,
+    unlabelled_sample,
+)
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.manifest import file_states
 from pc3d.utils.files import file_hash, write_json, write_text
@@ -122,7 +128,8 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
         for stale in parent.glob(f".*{_PARTIAL}"):  # of a run that was killed
             shutil.rmtree(stale)
     others = _other_records(preparation, out)
-    _write_prepared(preparation, out, complete=False)
+    pending = {*_pending(out), *preparation.folders}
+    _write_prepared(preparation, out, pending)
     kept, todo = {}, {}
     for folder, scene in preparation.folders.items():
         record = _record(out / folder)
@@ -143,7 +150,8 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
             made[folder] = outcome
     records = {**others, **kept, **made}
     _write_manifest(preparation, out, records)
-    _write_prepared(preparation, out, complete=not failures)
+    # Read anew: another run may have begun to prepare other scenes.
+    _write_prepared(preparation, out, {*_pending(out)} - {*kept, *made})
     num_unlabelled = sum(not record["labels"] for record in records.values())
     return Result(len(made), len(kept), num_unlabelled, failures)
 
@@ -308,9 +316,15 @@ def _facts(preparation: Preparation) -> dict[str, Any]:
     }
 
 
-def _write_prepared(preparation: Preparation, out: Path, complete: bool) -> None:
-    """Say what is prepared and how; readers refuse what is not complete."""
-    write_json(out / PREPARED, {**_facts(preparation), "complete": complete})
+def _pending(out: Path) -> list[str]:
+    """Folders that runs were asked for and have not finished."""
+    prepared = read_prepared(out)
+    return [] if prepared is None else prepared["pending"]
+
+
+def _write_prepared(preparation: Preparation, out: Path, pending: Collection[str]) -> None:
+    """Say what is prepared and how, and what is not yet; readers refuse a folder until it is."""
+    write_json(out / PREPARED, {**_facts(preparation), "pending": sorted(pending)})
 
 
 def _write_manifest(preparation: Preparation, out: Path, records: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.parallel import parallel_map
 from pc3d.data.columns import FIELDS, to_arrays
 from pc3d.data.datasets.base import SPLITS
 from pc3d.data.datasets.custom import DescribedFile, Listing, PointFiles
@@ -23,6 +22,7 @@ from pc3d.data.datasets.layout import unlabelled_sample
 from pc3d.data.features import FEATURES
 from pc3d.data.sample import bounds
 from pc3d.io.cloud import Chunk
+from pc3d.utils.parallel import parallel_map
 
 _MANY_POINTS = 2_000_000
 _MAX_SIDE = 20_000.0  # metres

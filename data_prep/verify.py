@@ -21,7 +21,6 @@ from rich.table import Table
 
 from data_prep.arguments import count, parse_arguments
 from data_prep.checks import SceneFacts, check_scene, check_splits
-from data_prep.parallel import parallel_map
 from data_prep.preparation import MANIFEST
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets import S3DIS, Custom, NuScenes, ScanNet, SemanticKITTI
@@ -31,14 +30,8 @@ from pc3d.data.datasets.layout import read_prepared
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.io.reading import read_json
 from pc3d.utils.files import file_hash
+from pc3d.utils.parallel import parallel_map
 
-OFFICIAL: Mapping[str, Mapping[str, int]] = {
-    "ScanNet": {"train": 1201, "val": 312, "test": 100},
-    "S3DIS": {"train": 204, "val": 68, "test": 68},
-    "SemanticKITTI": {"train": 19130, "val": 4071, "test": 20351},
-    "nuScenes-lidarseg": {"train": 28130, "val": 6019, "test": 6008},
-}
-"""Scenes of the whole data sets; S3DIS with area 5 left out."""
 _MAX_SHOWN = 20
 
 
@@ -98,10 +91,11 @@ def verify(reader: LayoutReader, num_scenes: int | None, num_workers: int) -> li
     problems += check_manifest(reader.root, [scene for scene, _ in jobs])
     console = Console(soft_wrap=True)
     console.print(f"{reader.title} at {reader.root}: {type(reader.layout).__name__}", markup=False)
-    console.print(_split_table(reader.title, scenes, facts))
+    console.print(_split_table(reader, scenes, facts))
     console.print(_label_table(reader, facts))
-    for split, whole in OFFICIAL.get(reader.title, {}).items():
-        if len(names := scenes[split]) < whole:
+    for split, names in scenes.items():
+        whole = reader.official.get(split, 0)
+        if len(names) < whole:
             console.print(f"{split}: {len(names):,} of {whole:,} scenes are there")
     return list(dict.fromkeys(problems))
 
@@ -149,7 +143,7 @@ def _scenes(record: Mapping[str, Any]) -> list[str]:
 
 
 def _split_table(
-    title: str, scenes: Mapping[str, Sequence[str]], facts: Sequence[SceneFacts]
+    reader: LayoutReader, scenes: Mapping[str, Sequence[str]], facts: Sequence[SceneFacts]
 ) -> Table:
     table = Table()
     for column in ("split", "scenes", "of the whole", "read", "points"):
@@ -157,7 +151,7 @@ def _split_table(
     for split, names in scenes.items():
         read = [fact for fact in facts if fact.split == split]
         points = sum(fact.num_points for fact in read)
-        whole = f"{OFFICIAL[title][split]:,}" if title in OFFICIAL else ""
+        whole = f"{reader.official[split]:,}" if split in reader.official else ""
         table.add_row(split, f"{len(names):,}", whole, f"{len(read):,}", f"{points:,}")
     return table
 

@@ -30,6 +30,7 @@ from pc3d.tasks import SegmentationTask
 from pc3d.tasks.callbacks import PredictionWriter
 from pc3d.tasks.scene_store import SceneStore
 from pc3d.utils.allocator import keep_freed_memory
+from pc3d.utils.environment import code_version
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
 
@@ -87,7 +88,8 @@ def test(config: DictConfig, options: DictConfig) -> Result:
             _reuse(store, data, task, protocol, options.resume)
     trainer.test(task, data, verbose=False)
 
-    counts = task.test_counts.compute()
+    # Here, not in a hook: a process without scenes runs no hook, and its module is on the CPU.
+    counts = task.test_counts.to(trainer.strategy.root_device).compute()
     result = {
         **_result(counts, data),
         "settings": {key: protocol[key] for key in STATED},
@@ -141,6 +143,7 @@ def protocol_of(config: DictConfig, data: SegmentationDataModule) -> dict[str, A
         "model": OmegaConf.to_container(config.model, resolve=True),
         "classes": data.spec.class_names,
         "distances": DISTANCES[1:-1] if data.spec.sensor == "lidar" else None,
+        "code": code_version(),
     }
 
 

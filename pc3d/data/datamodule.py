@@ -79,6 +79,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.test_split = "test"
         self.voting = Voting()
         self.is_tested: Callable[[str], bool] | None = None
+        self._sizes: list[SceneSize] | None = None
 
     @property
     def spec(self) -> DatasetSpec:
@@ -167,9 +168,12 @@ class SegmentationDataModule(pl.LightningDataModule):
         return memory.Load(batch, mixed * merged * max(size.num_points for size in sizes))
 
     def _train_sizes(self) -> list[SceneSize]:
-        return scene_sizes(
-            self.reader, "train", self.voxelize.voxel_size, self.cache_dir, self.num_workers
-        )
+        if self._sizes is None:  # listing a split asks for the state of every file
+            voxel_size = self.voxelize.voxel_size
+            self._sizes = scene_sizes(
+                self.reader, "train", voxel_size, self.cache_dir, self.num_workers
+            )
+        return self._sizes
 
     def train_dataloader(self) -> DataLoader[VoxelSample]:
         rank, world_size = self._rank()
@@ -186,6 +190,8 @@ class SegmentationDataModule(pl.LightningDataModule):
             shuffle=shuffle,
             mix3d=self.augment.mix3d,
         )
+        if rank == 0:
+            _log.info("%s", batches.describe())
         dataset = SceneDataset(
             self.reader,
             "train",
@@ -201,6 +207,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Batches of one whole scene each: this process's share of a split."""
         rank, world_size = self._rank()
         dataset = SceneDataset(self.reader, split, self.augment.eval, self.voxelize, seed=self.seed)
+        if len(dataset) < world_size:
+            raise ValueError(
+                f"{self.reader.root}: the {split} split has {len(dataset)} scenes for {world_size} "
+                "processes, and each needs one. Lower trainer.devices."
+            )
         sampler = ShardedEvalSampler(len(dataset), rank, world_size)
         return DataLoader(dataset, batch_size=1, sampler=sampler, **self._loader_options())
 

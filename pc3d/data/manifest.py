@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from pc3d.data.datasets.base import SceneReader
 from pc3d.data.sample import bounds
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.voxelize import voxel_cells
 from pc3d.utils.files import write_bytes
+from pc3d.utils.parallel import parallel_map
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ def largest_extent(
     It is measured and kept together with the sizes of scenes. Arguments and errors are those of
     `scene_sizes`.
     """
-    entries = _entries(reader, split, voxel_size, cache_dir, num_workers, {})
+    entries = _entries(reader, split, voxel_size, cache_dir, num_workers, {}, {"extent"})
     return max(entry["extent"] for entry in entries)
 
 
@@ -99,23 +97,27 @@ def _entries(
     cache_dir: str | Path,
     num_workers: int,
     wanted: dict[str, str],
+    needed: Set[str] = frozenset(),
 ) -> list[dict[str, Any]]:
     """What is known of every scene; scenes that changed or lack what is wanted are measured."""
     scenes = reader.scenes(split)
     path = Path(cache_dir) / _file_name(reader, split, voxel_size)
     expected = {s: {"files": file_states(reader.source_files(s)), **wanted} for s in scenes}
     entries = _load(path)
-    stale = [s for s in scenes if not _is_current(entries.get(s, {}), expected[s])]
-    if stale:
-        measured = _measure_all(reader, split, voxel_size, stale, num_workers)
-        new = {s: {**expected[s], **entry} for s, entry in zip(stale, measured, strict=True)}
-        entries = {**entries, **new}
-        write_bytes(path, json.dumps(entries).encode())
+    stale = []
+    for scene in scenes:
+        known = entries.get(scene, {})
+        if not (expected[scene].items() <= known.items() and needed <= known.keys()):
+            stale.append(scene)
+    measure = partial(_measure, reader, split, voxel_size)
+    measured = parallel_map(measure, stale, num_workers, f"measuring {split} scenes", "fork")
+    try:
+        for scene, entry in zip(stale, measured, strict=True):
+            entries[scene] = {**expected[scene], **entry}
+    finally:  # what is done stays done, whatever the next scene is like
+        if stale:
+            write_bytes(path, json.dumps(entries).encode())
     return [entries[scene] for scene in scenes]
-
-
-def _is_current(entry: dict[str, Any], expected: dict[str, Any]) -> bool:
-    return "extent" in entry and expected.items() <= entry.items()  # which older ones lack
 
 
 def _label_space(spec: DatasetSpec) -> str:
@@ -126,7 +128,7 @@ def _label_space(spec: DatasetSpec) -> str:
 def _file_name(reader: SceneReader, split: str, voxel_size: float) -> str:
     name = type(reader).__name__
     key = json.dumps([type(reader).__module__, name, str(reader.root.resolve()), voxel_size])
-    key += json.dumps(dict(reader.settings), sort_keys=True)
+    key += json.dumps([dict(reader.settings), _label_space(reader.spec)], sort_keys=True)
     return f"{name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
@@ -145,23 +147,6 @@ def _load(path: Path) -> dict[str, Any]:
         _log.warning("%s is damaged; the scenes are measured again", path)
         return {}
     return entries
-
-
-def _measure_all(
-    reader: SceneReader, split: str, voxel_size: float, scenes: Sequence[str], num_workers: int
-) -> list[dict[str, Any]]:
-    measure = partial(_measure, reader, split, voxel_size)
-    show = partial(
-        track,
-        description=f"Measuring {split} scenes",
-        total=len(scenes),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    if num_workers == 0:
-        return list(show(map(measure, scenes)))
-    with ProcessPoolExecutor(num_workers) as pool:
-        return list(show(pool.map(measure, scenes, chunksize=8)))
 
 
 def _measure(reader: SceneReader, split: str, voxel_size: float, scene: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
             )
         _check_rank(rank, world_size)
         self.sizes = [min(size, max_voxels) for size in sizes]
-        self.max_voxels = max_voxels
+        self.max_voxels, self.max_scenes = max_voxels, max_scenes
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -84,6 +84,21 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
         self.mix3d = mix3d
         self.epoch = 0
         self._packing = pack(self.sizes, max_voxels, max_scenes, world_size)
+
+    def describe(self) -> str:
+        """What batches look like on average, and what keeps them from being larger."""
+        num_batches = len(self._packing)
+        num_full = sum(len(batch) >= self.max_scenes for batch in self._packing)
+        text = f"{num_batches} batches of {len(self.sizes) / num_batches:.1f} scenes"
+        if num_full < num_batches - 1:
+            text += (
+                f"; {num_full} have max_scenes={self.max_scenes}, the others are as full as "
+                f"max_voxels={self.max_voxels} allows"
+            )
+        num_alone = sum(len(batch) == 1 for batch in self._packing)
+        if self.mix3d > 0 and num_alone > 0.1 * num_batches:
+            text += f"; {num_alone} hold one scene, which Mix3D has nothing to merge with"
+        return text
 
     @property
     def sampler(self) -> VoxelBudgetBatchSampler:
@@ -125,9 +140,9 @@ class VoxelBudgetBatchSampler(Sampler[list[SampleKey]]):
 class ShardedEvalSampler(SequentialSampler):
     """Scenes rank, rank + world_size, ... in this order: each exactly once over all processes.
 
-    Processes may have unequal numbers of scenes, even none, so that no scene counts twice in a
-    metric; nothing may be reduced between processes within a step. It is a `SequentialSampler` in
-    Lightning's eyes too, which replaces all others when asked to overfit batches.
+    Processes may have unequal numbers of scenes, in a test even none, so that no scene counts twice
+    in a metric; nothing may be reduced between processes within a step. It is a `SequentialSampler`
+    in Lightning's eyes too, which replaces all others when asked to overfit batches.
 
     Args:
         num_scenes: number of scenes of the split.

@@ -99,7 +99,7 @@ def label_file(
     cloud = open_cloud(source, how.names)
     check_target(source, target)  # before the work
     xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
-    finite = np.isfinite(xyz).all(axis=1)
+    finite = np.asarray(np.isfinite(xyz).all(axis=1))
     rows = None if finite.all() else np.flatnonzero(finite)
     if not finite.any():
         raise ValueError(f"{source}: none of its {len(finite)} points has finite coordinates")

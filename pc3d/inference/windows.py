@@ -141,5 +141,5 @@ def votes(
             sums[window] += score(column.rows[window])
             counts[window] += 1
         done = column.num_done
-        yield column.rows[:done], sums[:done] / counts[:done, None]
+        yield column.rows[:done], np.divide(sums[:done], counts[:done, None], dtype=np.float32)
         waiting, counts = sums[done:], counts[done:]

@@ -68,7 +68,8 @@ class SceneStore:
         write_json(self.folder / PROTOCOL, protocol)
         done = [scene for scene in scenes if self.has(scene)]
         kept = {path for scene in done for path in (self._classes(scene), self._counts(scene))}
-        for path in {*self.folder.rglob("*.npy"), *self.folder.rglob("*.npz")} - kept:
+        patterns = ("*.npy", "*.npz", ".*.tmp")  # the last of a test that was killed
+        for path in {path for pattern in patterns for path in self.folder.rglob(pattern)} - kept:
             path.unlink()
         for scene in done:
             self.reader.write_prediction(self.submission, scene, self._read_classes(scene))

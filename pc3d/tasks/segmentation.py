@@ -119,8 +119,15 @@ class SegmentationTask(pl.LightningModule):
             self.val_voxels.update(voxel_scores(at_points, batch).argmax(dim=1), batch.segment)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_scores("val", "miou_point", self.val_points.compute())
+        result = scores(self.val_points.compute())  # summed over ranks
         self.log("val/miou_voxel", scores(self.val_voxels.compute()).miou)
+        self.log_dict({"val/miou_point": result.miou, "val/macc": result.macc, "val/oa": result.oa})
+        present = {
+            f"val/iou/{name}": float(iou)
+            for name, iou in zip(self.class_names, result.iou, strict=True)
+            if not torch.isnan(iou)
+        }
+        self.log_dict(present)
         self.val_points.reset()
         self.val_voxels.reset()
 
@@ -140,10 +147,6 @@ class SegmentationTask(pl.LightningModule):
         self.test_counts.update(counts)
         return SceneResult(points.names[0], classes, counts)
 
-    def on_test_epoch_end(self) -> None:
-        matrix = self.test_counts.compute().matrix
-        self._log_scores("test", f"miou_point{self.voting.suffix}", matrix)
-
     def configure_optimizers(self) -> Any:
         if self._optimizer is None or self._scheduler is None:
             raise ValueError("this task was built for evaluation: it has no optimizer or scheduler")
@@ -158,17 +161,6 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = getattr(self.trainer, "datamodule", None)
         checkpoint[KEY] = {**self._facts, **(data.measured() if data is not None else {})}
-
-    def _log_scores(self, split: str, name_of_miou: str, matrix: Tensor) -> None:
-        result = scores(matrix)  # already summed over ranks
-        means = {name_of_miou: result.miou, "macc": result.macc, "oa": result.oa}
-        self.log_dict({f"{split}/{name}": value for name, value in means.items()})
-        present = {
-            f"{split}/iou/{name}": float(iou)
-            for name, iou in zip(self.class_names, result.iou, strict=True)
-            if not torch.isnan(iou)
-        }
-        self.log_dict(present)
 
 
 def voxel_scores(scores: Tensor, batch: Batch) -> Tensor:

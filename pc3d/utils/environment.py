@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -49,6 +50,22 @@ def git_state(folder: Path) -> dict[str, str] | None:
     if commit is None:
         return None
     return {"commit": commit.strip(), "diff": _git(folder, "diff", "HEAD") or ""}
+
+
+def code_version() -> str:
+    """What marks the code that computes: in a checkout its content, else the version.
+
+    Other commits and uncommitted changes of the same code, such as of documents, change nothing.
+    """
+    packages = Path(__file__).resolve().parents[2]
+    found = [
+        _git(packages / name, *arguments)
+        for name in ("cuda_ops", "pc3d")
+        for arguments in (("rev-parse", "HEAD:./"), ("diff", "HEAD", "--", "."))
+    ]
+    if None in found:
+        return str(package_version("pc3d"))
+    return hashlib.sha256("".join(map(str, found)).encode()).hexdigest()[:16]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -82,5 +82,11 @@ def test_folds_of_one_protocol_are_alike_and_others_are_doubted():
     assert folder("dataset=s3dis") != folder("dataset=s3dis", "dataset.reader.test_area=1")
 
 
+def test_other_code_is_another_protocol(monkeypatch):
+    before = folder()
+    monkeypatch.setattr("pc3d.cli.test.code_version", lambda: "another commit")
+    assert folder() != before and "code" not in STATED
+
+
 def test_every_number_of_a_protocol_is_one_of_json():
     json.dumps(protocol("dataset=semantickitti"), allow_nan=False)

@@ -13,9 +13,9 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from pc3d.data.sample import PointSample
-from pc3d.data.specs import SCANNET20, SEMANTICKITTI19
+from pc3d.data.specs import SCANNET20, SEMANTICKITTI19, SEMANTICKITTI19_SPVNAS
 from pc3d.data.transforms import InstanceCutMix
-from pc3d.data.transforms.instance_bank import InstanceBank, cut_instances, write_bank
+from pc3d.data.transforms.instance_bank import InstanceBank, cut_instances, label_space, write_bank
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -94,7 +94,7 @@ def test_a_bank_gives_back_what_was_written(tmp_path):
     scan = make_scan()
     write_bank(tmp_path / "bank", cut_instances(scan, (0, 5))[::-1], SEMANTICKITTI19)
     bank = InstanceBank(tmp_path / "bank")
-    assert bank.classes == [0, 5] and bank.class_names == SEMANTICKITTI19.class_names
+    assert bank.classes == [0, 5] and bank.label_space == label_space(SEMANTICKITTI19)
     expected = expected_objects(scan)
     seen = set()
     for seed in range(60):
@@ -270,3 +270,6 @@ def test_banks_of_equal_classes_fit_whatever_the_space_is_called(tmp_path):
     others.spec = replace(SEMANTICKITTI19, name="mine")
     mix = InstanceCutMix(bank=make_bank(tmp_path / "bank"))
     assert len(mix(make_scan(), others, rng())) > 300
+    others.spec = SEMANTICKITTI19_SPVNAS  # the same names, of other ids
+    with pytest.raises(ValueError, match="was not made from semantickitti19_spvnas"):
+        mix(make_scan(), others, rng())

@@ -247,14 +247,17 @@ def test_processes_share_the_scenes(make_datamodule):
         batches = list(datamodule.train_dataloader())
         assert len(batches) == len(datamodule.train_dataloader())
         shares.append([batch.points.names for batch in batches])
-    assert len(shares[0]) == len(shares[1])
     names = [name for share in shares for batch in share for name in batch]
+    assert len(shares[0]) == len(shares[1])
     assert sorted(names) == sorted(datamodule.reader.scenes("train"))
     evaluated = []
     for rank in range(3):
         datamodule.trainer = Part(rank, 3)
         evaluated += [batch.points.names for batch in datamodule.eval_dataloader("train")]
     assert sorted(evaluated) == [(name,) for name in sorted(names)]
+    datamodule.trainer = Part(0, 99)
+    with pytest.raises(ValueError, match="scenes for 99 processes, and each"):
+        datamodule.val_dataloader()
 
 
 def test_prepare_runs_before_anything_is_read(make_datamodule, scannet_root, tmp_path):
@@ -295,10 +298,8 @@ def test_training_says_what_memory_loading_needs(make_datamodule, caplog, monkey
     run = partial(make_trainer(max_epochs=1).fit, Recorder(), datamodule=datamodule)
     (level, text), (warned, warning) = memory_lines(caplog, monkeypatch, 1000, run)
     train = Load(memory.largest_batch(datamodule._train_sizes(), 40, 2), 80)
-    val = Load(SceneSize(62, 62), 62)
-    assert text == memory.report(
-        memory.needed_bytes([train, val], 4, 1), memory.Free(10 * 2**30, 1000)
-    )
+    needed = memory.needed_bytes([train, Load(SceneSize(62, 62), 62)], 4, 1)
+    assert text == memory.report(needed, memory.Free(10 * 2**30, 1000))
     assert (level, warned) == ("INFO", "WARNING")
     assert "lower num_workers (1) or dataset.max_voxels (40)" in warning
 
@@ -325,10 +326,9 @@ def test_testing_and_training_without_validation_say_it_too(make_datamodule, cap
 
 
 def test_mixes_load_partners(make_datamodule):
-    """Each of the two scenes of Mix3D is mixed itself."""
-    datamodule = make_datamodule()
-    plain, lasermix = datamodule._train_load().num_points, LaserMix()
-    for mix, mix3d, times in (((lasermix,), 0, 2), ((), 0.5, 2), ((lasermix,), 0.5, 4)):
+    datamodule, mixed = make_datamodule(), (LaserMix(),)
+    plain = datamodule._train_load().num_points
+    for mix, mix3d, times in ((mixed, 0, 2), ((), 0.5, 2), (mixed, 0.5, 4)):
         datamodule.augment = Augmentation(mix=mix, mix3d=mix3d)
         assert datamodule._train_load().num_points == times * plain
 

@@ -176,7 +176,14 @@ def test_a_run_keeps_the_layout_that_it_began_with(tmp_path):
     assert len(reader.read("Area_5/office_1", "val")) == 1
     assert len(S3DIS(tmp_path).read("Area_5/office_1", "val")) == NUM
     reader.scenes("val")
-    assert len(reader.read("Area_5/office_1", "val")) == NUM
+    assert len(reader.read("Area_5/office_1", "val")) == 1
+
+
+def test_folders_without_a_scene_are_named(tmp_path, caplog):
+    reader = scannet(tmp_path)
+    (tmp_path / "train" / "scene0009_00").mkdir()
+    assert reader.scenes("train") == [SCENE]
+    assert "scene0009_00: no scene, since there is no coord.npy" in caplog.text
 
 
 def test_no_layout_at_all(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pc3d.data.datasets import S3DIS, ScanNet, SemanticKITTI
-from pc3d.data.manifest import class_counts, scene_sizes
+from pc3d.data.manifest import class_counts, largest_extent, scene_sizes
 from pc3d.data.voxelize import Voxelize
 from tests.data.fixtures import tsv, write_annotated_scene
 
@@ -108,6 +108,18 @@ def test_a_pool_of_processes_gives_the_same(scannet_root, tmp_path):
     assert scene_sizes(reader, "train", 0.5, tmp_path / "b", num_workers=2) == alone
 
 
+def test_what_was_measured_before_a_bad_file_is_kept(scannet_root, tmp_path):
+    path = ScanNet(scannet_root).source_files("scene0001_01")[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:50])
+    reader = Counting(scannet_root)
+    with pytest.raises(ValueError, match="scene0001_01"):
+        scene_sizes(reader, "train", 0.5, tmp_path)
+    path.write_bytes(content)
+    scene_sizes(reader, "train", 0.5, tmp_path)
+    assert reader.seen == ["scene0000_00", "scene0001_01", "scene0001_01"]
+
+
 def test_a_bad_file_is_named_by_the_pool(scannet_root, tmp_path):
     path = ScanNet(scannet_root).source_files("scene0001_01")[0]
     path.write_bytes(b"ply\nnot really")
@@ -148,6 +160,24 @@ def test_a_cache_without_counts_still_serves_for_sizes(scannet_root, tmp_path):
     assert len(reader.seen) == 2
     assert class_counts(reader, "train", 0.5, tmp_path) == counts_by_hand(reader)
     assert len(reader.seen) == 4
+
+
+def test_a_cache_without_extents(scannet_root, tmp_path):
+    """Written before they were measured: scenes are measured again, once."""
+    reader = Counting(scannet_root)
+    extent = largest_extent(reader, "train", 0.5, tmp_path)
+    path = next(tmp_path.glob("Counting-*.json"))
+    entries = json.loads(path.read_text())
+    for entry in entries.values():
+        del entry["extent"]
+    path.write_text(json.dumps(entries))
+    scene_sizes(reader, "train", 0.5, tmp_path)
+    assert len(reader.seen) == 2
+    assert largest_extent(reader, "train", 0.5, tmp_path) == extent
+    assert largest_extent(reader, "train", 0.5, tmp_path) == extent
+    assert len(reader.seen) == 4
+    boxes = [np.ptp(reader.read(s, "train").xyz[:, :2], axis=0) for s in reader.scenes("train")]
+    assert extent == np.max(boxes) and len({float(box.max()) for box in boxes}) == 2
 
 
 def test_counts_belong_to_their_label_space(scannet_root, tmp_path):

@@ -141,6 +141,16 @@ def test_batches_are_repeated_only_when_all_are_single_scenes():
     assert alone == [[[0]], [[0]], [[0]]]
 
 
+def test_what_batches_are_like_is_said():
+    full = VoxelBudgetBatchSampler([10] * 8, max_voxels=100, max_scenes=2, mix3d=0.8)
+    assert full.describe() == "4 batches of 2.0 scenes"
+    tight = VoxelBudgetBatchSampler([60, 60, 60, 30, 30], max_voxels=100, max_scenes=3, mix3d=0.8)
+    assert tight.describe() == (
+        "3 batches of 1.7 scenes; 0 have max_scenes=3, the others are as full as max_voxels=100 "
+        "allows; 1 hold one scene, which Mix3D has nothing to merge with"
+    )
+
+
 def test_eval_shards_are_disjoint_complete_and_unpadded():
     for num_scenes, world_size in ((10, 3), (2, 4), (1, 1)):
         shards = [

@@ -96,6 +96,17 @@ def test_labels_may_lack_in_the_test_split_only(kitti_root):
         reader.read("11/000000", "val")
 
 
+def test_only_the_whole_test_split_is_packed(kitti_root, tmp_path, monkeypatch):
+    reader = SemanticKITTI(kitti_root, sequences=PART)
+    for scene in reader.scenes("test"):
+        classes = np.zeros(len(reader.read(scene, "test")), dtype=np.int64)
+        reader.write_prediction(tmp_path / "out", scene, classes)
+    assert reader.pack(tmp_path / "out", "test") is None
+    number = {"test": len(reader.scenes("test"))}
+    monkeypatch.setattr(SemanticKITTI, "official", number)
+    assert reader.pack(tmp_path / "out", "test") == tmp_path / "out.zip"
+
+
 def test_number_of_labels_must_fit(kitti_root):
     reader = SemanticKITTI(kitti_root, sequences=PART)
     np.zeros(49, dtype=np.uint32).tofile(reader.source_files("00/000000")[1])

@@ -268,6 +268,20 @@ def test_what_was_not_prepared_to_the_end_is_refused(kitti, tmp_path, monkeypatc
     assert len(reader.read("00/000001", "val")) == 40
 
 
+def test_another_part_that_ends_well_does_not_hide_what_failed(kitti, tmp_path):
+    out, label = tmp_path / "out", kitti / "sequences/00/labels/000000.label"
+    label.write_bytes(b"123")
+    assert run(semantickitti, kitti, out, "sequences=00") == 1
+    assert run(semantickitti, kitti, out, "sequences=11") == 0
+    reader = SemanticKITTI(out, {"train": ["00"]})
+    with pytest.raises(ValueError, match=r"1 are missing \(sequences/00/000000\)"):
+        reader.scenes("train")
+    label.write_bytes(bytes(160))
+    assert run(semantickitti, kitti, out, "sequences=00") == 0
+    assert len(reader.scenes("train")) == 2
+    assert json.loads((out / "prepared.json").read_bytes())["pending"] == []
+
+
 def test_scenes_of_other_settings_go_before_new_ones_come(kitti, tmp_path):
     out = tmp_path / "out"
     run(semantickitti, kitti, out)

@@ -154,7 +154,7 @@ def test_a_preparation_that_did_not_end_is_one_problem(tmp_path, capsys):
     arguments = [f"raw={tmp_path / 'raw'}", f"out={tmp_path / 'out'}", "num_workers=0"]
     assert prepare("x", semantickitti.OPTIONS, semantickitti.build, arguments) == 0
     path = tmp_path / "out" / "prepared.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "complete": False}))
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "pending": ["a"]}))
     status, text = found(tmp_path / "out", capsys)
     assert status == 1
     assert text.count("did not end") == 1
@@ -229,7 +229,7 @@ def test_what_lies_there_is_recognized(tmp_path):
         (tmp_path / path).touch()
         assert type(recognize(tmp_path / path[0])) is kind, path
     (tmp_path / "e" / "prepared.json").write_text(
-        '{"dataset": "SemanticKITTI", "settings": {}, "complete": true}'
+        '{"dataset": "SemanticKITTI", "settings": {}, "pending": []}'
     )
     assert type(recognize(tmp_path / "e")) is SemanticKITTI
 

@@ -35,9 +35,18 @@ def train_and_test(experiment: str, shared_data: Path, folder: Path) -> dict:
 def test_one_real_scan_can_be_fitted(shared_data, tmp_path):
     result = train_and_test("kitti_one_scan", shared_data, tmp_path)
     assert result["miou"] >= 0.95
-    near, *_, far = result["by_distance"]
-    assert near["num_labelled"] > far["num_labelled"] > 0
-    assert sum(part["num_labelled"] for part in result["by_distance"]) == result["num_labelled"]
+    expected = labelled_by_distance(shared_data / "semantickitti" / "sequences" / "00", "000000")
+    assert [part["num_labelled"] for part in result["by_distance"]] == expected
+    assert expected[0] > expected[-2] > expected[-1] == 0  # labels end at 50 m
+
+
+def labelled_by_distance(sequence: Path, frame: str) -> list[int]:
+    """Points with a class in each 10 m from the sensor, the last from 50 m on."""
+    points = np.fromfile(sequence / "velodyne" / f"{frame}.bin", dtype=np.float32).reshape(-1, 4)
+    raw = np.fromfile(sequence / "labels" / f"{frame}.label", dtype=np.uint32) & 0xFFFF
+    has_class = np.isin(raw, [i for i, c in SEMANTICKITTI19.raw_to_class.items() if c >= 0])
+    bins = np.digitize(np.linalg.norm(points[has_class, :3], axis=1), [10, 20, 30, 40, 50])
+    return np.bincount(bins, minlength=6).tolist()
 
 
 def test_a_few_scans_carry_over_to_another_street(shared_data, tmp_path):

@@ -116,6 +116,13 @@ def test_starting_over_and_scenes_that_left_the_split(store):
     assert not list(store.folder.rglob("*.np?")) and not store.submission.exists()
 
 
+def test_what_a_killed_test_was_writing_goes(store):
+    stale = store.folder / "00" / ".000000.npy.77.tmp"
+    stale.touch()
+    assert store.prepare(SCENES, {"views": 1}, resume=True) == list(SCENES)
+    assert not stale.exists()
+
+
 def test_a_submission_is_made_anew_from_the_classes(store):
     path = store.submission / "00_000000.label"
     path.unlink()

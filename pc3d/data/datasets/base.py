@@ -72,13 +72,14 @@ class SceneReader(Protocol):
         ...
 
     def pack(self, folder: Path, split: str) -> Path | None:
-        """Check a folder of predictions and pack it for upload: `<folder>.zip`.
+        """Pack a folder of valid predictions for upload: `<folder>.zip`.
 
         Returns:
-            The zip file; None if no server takes predictions of this data set.
+            The zip file; None if no server takes predictions of this data set, or not these, which
+            are of a part of the split.
 
         Raises:
-            ValueError: what is wrong with which file.
+            ValueError: the zip file cannot be read back.
         """
         ...
 

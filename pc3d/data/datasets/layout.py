@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.io.arrays import INTEGERS, NUMBERS, read_array
 from pc3d.io.reading import read_json
 
+_log = logging.getLogger(__name__)
+
 Arrays = dict[str, NDArray[Any]]
 """A scene as named arrays: `coord` [P, 3] metres, and where present `color` [P, 3] 0..255, `normal`
 [P, 3], `intensity` [P], `returns` [P, 2] number of the return and returns of its pulse,
@@ -23,6 +26,8 @@ Arrays = dict[str, NDArray[Any]]
 
 PREPARED = "prepared.json"
 """Beside the scenes that `data_prep` has prepared: what with."""
+_RELEASED = ("velodyne", "labels")
+"""Folders of SemanticKITTI that scenes may have been prepared beside."""
 COLUMNS: Mapping[str, int | None] = {
     "coord": 3,
     "color": 3,
@@ -121,10 +126,12 @@ class ProcessedLayout:
         prepared = read_prepared(self.root)
         if prepared is None:
             return  # other programs write none
-        if not prepared["complete"]:
+        if pending := prepared["pending"]:
+            shown = ", ".join(pending[:5]) + ", ..." * (len(pending) > 5)
             raise ValueError(
-                f"{self.root}: the preparation did not end, or scenes failed. Run the same command "
-                "again: only what is missing is left to do."
+                f"{self.root}: the preparation did not end, or scenes failed; {len(pending)} are "
+                f"missing ({shown}). Run the same command again: only these are left to do. To go "
+                f"without them, remove them from `pending` in {PREPARED}."
             )
         found = prepared["settings"]
         differing = [key for key, value in settings.items() if found.get(key, value) != value]
@@ -186,7 +193,7 @@ class ProcessedLayout:
 
 
 def read_prepared(root: Path) -> dict[str, Any] | None:
-    """What `data_prep` says of a folder that it prepared: `dataset`, `settings`, `complete`.
+    """What `data_prep` says of a folder that it prepared: `dataset`, `settings`, `pending`.
 
     Returns:
         None for a folder of other programs.
@@ -198,7 +205,7 @@ def read_prepared(root: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     prepared = read_json(path)
-    kinds = {"dataset": str, "settings": dict, "complete": bool}
+    kinds = {"dataset": str, "settings": dict, "pending": list}
     if not isinstance(prepared, dict) or not all(
         isinstance(prepared.get(key), kind) for key, kind in kinds.items()
     ):
@@ -218,6 +225,7 @@ def _last(group: str) -> str:
 
 
 def _is_scene(folder: Path) -> bool:
+    """Whether a folder holds a scene; says so of one that holds nothing that is known."""
     if (folder / "coord.npy").exists():
         return True
     if next(folder.glob("*.npy"), None) is not None:
@@ -225,6 +233,8 @@ def _is_scene(folder: Path) -> bool:
             f"{folder / 'coord.npy'}: missing, but other arrays are there. Prepare or copy the "
             "scene again."
         )
+    if folder.name not in _RELEASED:
+        _log.warning("%s: no scene, since there is no coord.npy; it is left out", folder)
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class NuScenes(LayoutReader):
     """
 
     title, download, expected = "nuScenes-lidarseg", _DOWNLOAD, _EXPECTED
+    official = MappingProxyType({"train": 28_130, "val": 6019, "test": 6008})
     submission = files.SUBMISSION
 
     def __init__(self, root: str | Path, version: str = "v1.0-trainval") -> None:

@@ -39,6 +39,8 @@ class LayoutReader:
     """The files that it consists of, a line each."""
     submission: ClassVar[SubmissionFormat]
     """The form of its predictions."""
+    official: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """Number of scenes of the whole splits."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class LayoutReader:
     def scenes(self, split: str) -> list[str]:
         """Names of the scenes of a split."""
         check_split(split)
-        layout = self._look()
+        layout = self.layout
         if isinstance(layout, ProcessedLayout):
             layout.check_settings(self.settings)
         scenes = self._scenes(layout, split)
@@ -109,8 +111,8 @@ class LayoutReader:
         return self.submission.validate(folder, num_points, self.spec.raw_ids)
 
     def pack(self, folder: Path, split: str) -> Path | None:
-        """Check a folder of predictions and pack it as `<folder>.zip`; None without a server."""
-        if self.submission.server is None:
+        """Pack a folder of valid predictions as `<folder>.zip`."""
+        number = len(self.scenes(split))
+        if self.submission.server is None or number != self.official.get(split):
             return None
-        self.validate(folder, split)
         return self.submission.pack(folder, Path(f"{folder}.zip"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pc3d.data.datasets.base import SPLITS
@@ -42,6 +43,7 @@ class ScanNet(LayoutReader):
 
     title = "ScanNet"
     download, expected = DOWNLOAD, EXPECTED
+    official = MappingProxyType({"train": 1201, "val": 312, "test": 100})
     submission = SubmissionFormat(
         lambda scene: f"{scene}.txt",
         lines_of,

@@ -58,6 +58,7 @@ class SemanticKITTI(LayoutReader):
     """
 
     title, download, expected = "SemanticKITTI", _DOWNLOAD, _EXPECTED
+    official = MappingProxyType({"train": 19_130, "val": 4071, "test": 20_351})
     submission = files.SUBMISSION
 
     def __init__(

@@ -13,7 +13,7 @@ import numpy as np
 from pc3d.data.sample import PointSample
 from pc3d.data.transforms.base import OtherScenes
 from pc3d.data.transforms.geometry import rotated, rotation_matrix
-from pc3d.data.transforms.instance_bank import InstanceBank
+from pc3d.data.transforms.instance_bank import InstanceBank, label_space
 from pc3d.data.transforms.mixing import FOREIGN_ROW, join
 
 
@@ -58,10 +58,10 @@ class InstanceCutMix:
     def __call__(
         self, sample: PointSample, others: OtherScenes, rng: np.random.Generator
     ) -> PointSample:
-        if self._bank.class_names != others.spec.class_names:
+        if self._bank.label_space != label_space(others.spec):
             raise ValueError(
-                f"the bank {self.bank} was not made from {others.spec.name}: its classes are "
-                f"{', '.join(self._bank.class_names)}. Make another: python -m data_prep.instances"
+                f"the bank {self.bank} was not made from {others.spec.name}: other classes, or "
+                "other ids that become them. Make another: python -m data_prep.instances"
             )
         if rng.random() >= self.p:
             return sample

@@ -13,6 +13,7 @@ Fields are memory-mapped: processes on one machine share them, and only what is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -71,9 +72,9 @@ class InstanceBank:
         return self.folder / f"{name}.npy"
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of the label space of its classes."""
-        return tuple(self._meta["class_names"])
+    def label_space(self) -> str:
+        """What marks that of its classes, as `label_space` finds it."""
+        return str(self._meta["label_space"])
 
     @cached_property
     def classes(self) -> list[int]:
@@ -112,6 +113,12 @@ def cut_instances(
     return [sample.select(piece) for piece in pieces if len(piece) >= max(1, min_points)]
 
 
+def label_space(spec: DatasetSpec) -> str:
+    """A mark of classes and of the ids that become them, whatever the space is called."""
+    key = json.dumps([spec.class_names, sorted(spec.raw_to_class.items())])
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
 def write_bank(folder: str | Path, instances: Sequence[PointSample], spec: DatasetSpec) -> None:
     """Write a bank, whole or not at all.
 
@@ -142,8 +149,7 @@ def write_bank(folder: str | Path, instances: Sequence[PointSample], spec: Datas
         np.save(partial / "segment.npy", np.sort(np.array(segments, dtype=np.int64)))
         np.save(partial / "offsets.npy", np.cumsum([0, *map(len, ordered)], dtype=np.int64))
         meta = {
-            "label_space": spec.name,
-            "class_names": list(spec.class_names),
+            "label_space": label_space(spec),
             "fields": fields,
             "num_instances": dict(zip(spec.class_names, counts, strict=True)),
         }

@@ -146,7 +146,9 @@ def _copy_rows(
     num_rows = header.elements["vertex"].num_rows
     is_little = header.encoding == "binary_little_endian"
     kinds = {name: old_rows[name] for name in old_rows.names or ()}
-    kinds.update((name, array.dtype.newbyteorder("<" if is_little else ">")) for name, array in new.items())
+    kinds.update(
+        (name, array.dtype.newbyteorder("<" if is_little else ">")) for name, array in new.items()
+    )
     rows = np.dtype([*kinds.items()])
     with reading(path):
         table = np.memmap(path, old_rows, "r", header.size, (num_rows,))
