@@ -226,7 +226,7 @@ def test_another_description_is_refused_until_it_is_prepared_again(raw, tmp_path
     assert reader.scenes("train") == ["val/c"] and reader.spec.name == "x"
     assert reader.scenes("val") == ["train/a", "train/deep/b"]
     (out / "prepared.json").write_text(
-        (out / "prepared.json").read_text().replace('"complete": true', '"complete": false')
+        (out / "prepared.json").read_text().replace('"pending": []', '"pending": ["val/c.npy"]')
     )
     with pytest.raises(ValueError, match="did not end"):
         reader.scenes("train")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,9 @@ class LasCloud:
             file = self.path.open("rb")
         with file:
             with reading_laz(self.path):
-                reader = laspy.LasReader(file, closefd=False, read_evlrs=False)
+                reader = laspy.LasReader(
+                    file, closefd=False, laz_backend=_backend(), read_evlrs=False
+                )
             for start in range(0, self.num_points, size):
                 num = min(size, self.num_points - start)
                 with reading_laz(self.path):
@@ -109,6 +112,12 @@ def open_las(path: Path, columns: Sequence[str] = ()) -> LasCloud:
         remarks = ("waveform packets may be wrong: lazrs 0.8 mixes up those of several channels",)
     others = {name: place for name, place in places.items() if name not in _COORDINATES}
     return LasCloud(path, parts, header, others, remarks)
+
+
+def _backend() -> laspy.LazBackend:
+    """Threads in the program itself; none in its workers, where a forked pool of them hangs."""
+    is_worker = parent_process() is not None
+    return laspy.LazBackend.Lazrs if is_worker else laspy.LazBackend.LazrsParallel
 
 
 def is_scaled(dimension: DimensionInfo) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from multiprocessing import get_context
+from pathlib import Path
 
 import laspy
 import numpy as np
@@ -39,6 +41,19 @@ def test_dimensions_of_every_point_format(tmp_path, point_format, suffix):
         np.testing.assert_array_equal(found.columns[name], np.array(expected[name]))
         assert found.columns[name].dtype == cloud.columns[name]
     assert cloud.columns["intensity"] == np.uint16 and cloud.columns["classification"] == np.uint8
+
+
+def _count(path: Path) -> int:
+    return len(read_cloud(path).xyz)
+
+
+def test_workers_that_are_forked_from_a_program_that_read_laz(tmp_path):
+    """The threads that decompress in the program are not there in a forked process."""
+    expected = write_las(tmp_path / "a.laz", 6, "1.4")
+    assert _count(tmp_path / "a.laz") == len(expected)
+    with get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(_count, (tmp_path / "a.laz",)).get(timeout=60)
+    assert found == len(expected)
 
 
 def test_scaled_and_repeated_extra_dimensions(tmp_path):

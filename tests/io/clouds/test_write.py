@@ -57,7 +57,7 @@ def test_npy_holds_what_is_added(tmp_path):
     np.testing.assert_array_equal(found, CONFIDENCE[::-1])
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..\\b", "a:b"])
+@pytest.mark.parametrize("name", ["a/b", "..\\b", "a:b"])
 def test_npy_of_columns_that_no_file_can_be_named_for(tmp_path, name):
     np.savez(tmp_path / "a.npz", xyz=coordinates())
     with pytest.raises(ValueError, match=r"b\.npy: no file can be named for the column"):
@@ -220,10 +220,11 @@ def _peak(tmp_path: Path, num: int) -> float:
     path = tmp_path / "big.laz"
     write_las(path, 7, num=num)
     program = (
-        "import resource, sys; import numpy as np; from pc3d.io.cloud import *\n"
+        "import re, sys; import numpy as np; from pc3d.io.cloud import *\n"
         "cloud = open_cloud(sys.argv[1]); codes = np.ones(cloud.num_points, np.uint8)\n"
         "write_cloud(cloud, sys.argv[2], {'classification': codes}, {})\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        # Not ru_maxrss, which begins with that of the process that started this one.
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     command = [sys.executable, "-c", program, str(path), str(tmp_path / "copy.laz")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
