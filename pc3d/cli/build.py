@@ -89,6 +89,7 @@ def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:
         "model": OmegaConf.to_container(config.model, resolve=True),
         "transforms": OmegaConf.to_container(config.augment.eval, resolve=True),
         "protocol": f"{Voting().describe()}; mIoU: {ABSENT_POLICIES['nan'].mean}",
+        "conventions": {key: dict(found) for key, found in data.reader.conventions.items()},
         **data.facts(),
     }
 

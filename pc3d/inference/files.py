@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def label_file(
     """
     cloud = open_cloud(source, how.names)
     check_target(source, target)  # before the work
+    how = as_trained(how, predictor.facts.get("conventions", {}), cloud)
     xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
     finite = np.asarray(np.isfinite(xyz).all(axis=1))
     rows = None if finite.all() else np.flatnonzero(finite)
@@ -125,6 +126,22 @@ def label_file(
     return Labelled(len(finite), counts, num_skipped, remarks)
 
 
+def as_trained(
+    how: Labelling, conventions: Mapping[str, Mapping[str, Any]], cloud: CloudFile
+) -> Labelling:
+    """How a file is labelled where nothing else is said: as the files of the training data were.
+
+    Args:
+        how: what was said, which counts first.
+        conventions: of the training data, see `SceneReader`.
+        cloud: the file, which may lack their columns.
+    """
+    columns = conventions.get("columns", {})
+    there = {field: names for field, names in columns.items() if {*names} <= {*cloud.columns}}
+    divide_by = {**conventions.get("divide_by", {}), **how.divide_by}
+    return replace(how, columns={**there, **how.columns}, divide_by=divide_by)
+
+
 def read_fields(
     cloud: CloudFile, needed: Sequence[str], how: Labelling
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]], list[str]]:
@@ -147,6 +164,8 @@ def read_fields(
     names = [column for columns in fields.values() for column in columns]
     xyz, columns = _read(cloud, names)
     arrays, assumed = to_arrays(xyz, columns, fields, how.divide_by, str(cloud.path))
+    scales = {name: how.divide_by[name] for name in fields if name in how.divide_by}
+    assumed += [f"{name} is divided by {scale:g}" for name, scale in scales.items()]
     assumed += [f"{name} is missing and taken as {NEUTRAL[name]} everywhere" for name in missing]
     del arrays["coord"]
     for name in missing:

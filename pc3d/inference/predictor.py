@@ -29,7 +29,7 @@ MAX_POINTS = 2_000_000
 MAX_VOXELS = 400_000
 """Budget of one forward pass, see `pc3d.tasks.tiling`."""
 MAX_OVERLAP = 0.9
-_SHAPES = {"color": (3,), "normal": (3,)}
+_SHAPES = {"color": (3,), "normal": (3,), "returns": (2,)}
 _TRANSFORMS = ("pc3d.data.transforms",)
 
 
@@ -111,6 +111,7 @@ class Predictor:
         *,
         normal: NDArray[Any] | None = None,
         intensity: NDArray[Any] | None = None,
+        returns: NDArray[Any] | None = None,
         extent: float | None = None,
         overlap: float = 0.25,
         probabilities: bool = False,
@@ -122,6 +123,7 @@ class Predictor:
             color: [P, 3], 0..255.
             normal: [P, 3] unit vectors.
             intensity: [P], in the scale of the training data.
+            returns: [P, 2] number of the return, and returns of its pulse.
             extent: metres, side of the windows; that of the training data unless given.
             overlap: share of a window that the next one covers too; scores are averaged there.
             probabilities: whether to return those of all classes.
@@ -130,7 +132,7 @@ class Predictor:
             ValueError: arrays that do not fit, coordinates that are not finite, or a field that the
                 network needs is missing.
         """
-        given = {"color": color, "normal": normal, "intensity": intensity}
+        given = {"color": color, "normal": normal, "intensity": intensity, "returns": returns}
         fields = {name: np.asarray(array) for name, array in given.items() if array is not None}
         num_points, num_classes = len(xyz), self.spec.num_classes
         classes = np.empty(num_points, dtype=np.int64)

@@ -47,7 +47,8 @@ PAIRS = sorted(
 
 @pytest.mark.parametrize(("dataset", "model"), PAIRS)
 def test_pairs_compose_and_build(dataset, model):
-    config = compose(f"dataset={dataset}", f"model={model}")
+    described = ["dataset.reader.description=als"] * (dataset == "custom")
+    config = compose(f"dataset={dataset}", f"model={model}", *described)
     data = build_data(config)
     with torch.device("meta"):
         network = instantiate(

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from pc3d.inference import Predictor
 from pc3d.inference.files import LABEL, Labelling, entropy, label_file, unlabelled_id
 from pc3d.io.cloud import read_cloud
 from pc3d.io.ply import read_vertices, write_vertices
+from pc3d.models import MinkUNet
+from pc3d.models.weights import Weights
+from tests.inference.conftest import FACTS, MODEL
 
 IDS = np.array([2, 5, 6])
 
@@ -138,3 +143,53 @@ def test_an_empty_cloud_is_refused(predictor, tmp_path):
 )
 def test_entropy_in_units_of_not_knowing(given, expected):
     assert entropy(np.array([given], np.float32))[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def airborne(weights) -> Predictor:
+    """Looks at intensity, divided by 300 and named otherwise in its training data, and returns."""
+    torch.manual_seed(2)
+    network = MinkUNet(in_channels=4, num_classes=3, **MODEL)
+    torch.nn.init.normal_(network.head.weight, std=2.0)
+    facts = {
+        **FACTS,
+        "features": ["intensity", "returns", "height"],
+        "conventions": {"columns": {"intensity": ["Amplitude"]}, "divide_by": {"intensity": 300.0}},
+    }
+    return Predictor.of(Weights("a.ckpt", network.state_dict(), facts))
+
+
+def test_files_are_read_as_those_of_the_training_data(airborne, points, tmp_path):
+    xyz = points[0][:700]
+    amplitude = np.arange(700, dtype=np.uint16) * 3 % 601
+    pulse = {
+        "return_number": np.arange(700, dtype=np.uint8) % 3 + 1,
+        "number_of_returns": np.full(700, 4, np.uint8),
+    }
+    returns = np.stack(list(pulse.values()), axis=1)
+
+    def classes(scale: float) -> np.ndarray:
+        values = (amplitude / scale).astype(np.float32)
+        return IDS[airborne.predict(xyz, intensity=values, returns=returns).classes]
+
+    assert (classes(300) != classes(150)).any() and (classes(300) != classes(1)).any()
+    decoy = np.zeros(700, np.float32)
+    named = write(tmp_path / "a.ply", xyz, Amplitude=amplitude, intensity=decoy, **pulse)
+    done = label_file(airborne, named, tmp_path / "b.ply", Labelling())
+    np.testing.assert_array_equal(read_vertices(tmp_path / "b.ply")[LABEL], classes(300))
+    assert "intensity is divided by 300" in done.remarks
+    usual = write(tmp_path / "c.ply", xyz, intensity=amplitude, **pulse)
+    how = Labelling(divide_by={"intensity": 150.0})
+    done = label_file(airborne, usual, tmp_path / "d.ply", how)
+    np.testing.assert_array_equal(read_vertices(tmp_path / "d.ply")[LABEL], classes(150))
+    assert "intensity is divided by 150" in done.remarks
+    how = Labelling(columns={"intensity": ["other"]})
+    other = write(tmp_path / "e.ply", xyz, Amplitude=decoy, other=amplitude, **pulse)
+    label_file(airborne, other, tmp_path / "f.ply", how)
+    np.testing.assert_array_equal(read_vertices(tmp_path / "f.ply")[LABEL], classes(300))
+
+
+def test_returns_of_the_wrong_shape(airborne, points):
+    xyz, values = points[0][:5], np.zeros(5)
+    with pytest.raises(ValueError, match=r"returns must be \[5, 2\]; got \[5\]"):
+        airborne.predict(xyz, intensity=values, returns=values)

@@ -27,6 +27,8 @@ class SceneReader(Protocol):
         root: the folder of the data set. It need not exist before the first call.
         spec: the label space.
         settings: options that decide over what is read, besides the files.
+        conventions: how files of points become scenes, where names of columns do not say:
+            `columns`, from a field to its columns, and `divide_by`, from a field to its scale.
     """
 
     @property
@@ -37,6 +39,9 @@ class SceneReader(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
+
+    @property
+    def conventions(self) -> Mapping[str, Mapping[str, Any]]: ...
 
     def scenes(self, split: str) -> list[str]:
         """Names of the scenes of `"train"`, `"val"` or `"test"`, in a fixed order.

@@ -72,6 +72,8 @@ class Custom(LayoutReader):
         prepared = PreparedFiles(root, {}, listing=Listing(root, found, _is_prepared))
         layouts = (prepared, PointFiles(Listing(root, found, is_point_file)))
         super().__init__(root, found.spec, layouts, settings=found.settings())
+        wanted = {field: list(names) for field, names in found.columns.items() if names is not None}
+        self.conventions = {"columns": wanted, "divide_by": dict(found.divide_by)}
 
     def read(self, scene: str, split: str) -> PointSample:
         try:

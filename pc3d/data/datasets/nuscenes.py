@@ -68,6 +68,7 @@ class NuScenes(LayoutReader):
     title, download, expected = "nuScenes-lidarseg", _DOWNLOAD, _EXPECTED
     official = MappingProxyType({"train": 28_130, "val": 6019, "test": 6008})
     submission = files.SUBMISSION
+    conventions = MappingProxyType({"divide_by": {"intensity": 255.0}})
 
     def __init__(self, root: str | Path, version: str = "v1.0-trainval") -> None:
         if version not in VERSIONS:

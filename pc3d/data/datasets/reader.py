@@ -41,6 +41,8 @@ class LayoutReader:
     """The form of its predictions."""
     official: ClassVar[Mapping[str, int]] = MappingProxyType({})
     """Number of scenes of the whole splits."""
+    conventions: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """How files of points become scenes, see `SceneReader`."""
 
     def __init__(
         self,

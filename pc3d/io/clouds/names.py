@@ -38,7 +38,7 @@ def name_columns(
     """
     if columns and len(columns) != num_columns:
         raise ValueError(
-            f"{path}: columns= names {len(columns)} columns ({', '.join(columns)}), but the file "
+            f"{path}: names= has {len(columns)} columns ({', '.join(columns)}), but the file "
             f"has {num_columns}; its first row is {str(first_row)[:200]}"
         )
     if columns:
@@ -46,8 +46,8 @@ def name_columns(
     if num_columns not in _ASSUMED:
         raise ValueError(
             f"{path}: {num_columns} columns without names; the first row is "
-            f"{str(first_row)[:200]}. Name them with columns=, e.g. "
-            f"x,y,z,intensity,red,green,blue,label; {SKIP} leaves a column out."
+            f"{str(first_row)[:200]}. Say what they are, "
+            f"names=[x,y,z,intensity,red,green,blue,label]; {SKIP} leaves a column out."
         )
     names = tuple(_ASSUMED[num_columns])
     return names, (f"{num_columns} columns without names are taken for {', '.join(names)}",)
@@ -57,7 +57,7 @@ def refuse_columns(path: Path, columns: Sequence[str]) -> None:
     """Raise a `ValueError` if names were given for a file that has its own."""
     if columns:
         raise ValueError(
-            f"{path}: columns= is for files whose columns have no names; those of this file have. "
+            f"{path}: names= is for files whose columns have no names; those of this file have. "
             f"Got {', '.join(columns)}. Leave it out."
         )
 
@@ -82,7 +82,7 @@ def split_coordinates(
     if axes is None:
         raise ValueError(
             f"{path}: no coordinates; expected columns x, y, z, got {', '.join(names)[:400]}. "
-            "Rename them, or name all columns with columns= if the format has no names."
+            "Rename them, or say names=[...] for all columns if the format has no names."
         )
     x, y, z = (names.index(axis) for axis in axes)
     return (x, y, z), {n: i for i, n in enumerate(names) if n not in axes}

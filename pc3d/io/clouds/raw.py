@@ -33,7 +33,7 @@ def open_bin(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
     if num_bytes % (4 * len(names)):
         raise ValueError(
             f"{path}: {num_bytes} bytes are not a whole number of points of {len(names)} float32 "
-            f"({', '.join(names)}). Name the columns with columns=, e.g. x,y,z,intensity,ring for "
+            f"({', '.join(names)}). Say what they are, names=[x,y,z,intensity,ring] for "
             "nuScenes; _ leaves one out."
         )
     table = np.empty((0, len(names)), "<f4")

@@ -102,7 +102,7 @@ def open_text(path: Path, columns: Sequence[str] = ()) -> TextCloud:
     elif len(names) != len(values):
         raise ValueError(
             f"{path}: {len(names)} names ({', '.join(names)[:200]}), but {len(values)} columns in "
-            f"the first row: {row[:200]!r}. Name the columns with columns=."
+            f"the first row: {row[:200]!r}. Say what the columns are: names=[x,y,z,...]."
         )
     kept = tuple(i for i, name in enumerate(names) if not columns or name != SKIP)
     xyz, places = split_coordinates(path, [names[i] for i in kept])
@@ -144,8 +144,8 @@ def _read_preamble(path: Path, file: IO[str], columns: Sequence[str]) -> _Preamb
         else:
             raise ValueError(
                 f"{path}: expected numbers in line {number + 1}, between white space, commas or "
-                f"semicolons; got {text[:200]!r}. A column of text is left out by naming it _ "
-                "with columns=."
+                f"semicolons; got {text[:200]!r}. A column of text is left out by naming it "
+                "_: names=[x,y,z,_]."
             )
     raise ValueError(f"{path}: no row of numbers; expected x, y, z and more for each point")
 

@@ -55,7 +55,7 @@ def test_tables_whose_columns_are_named(tmp_path):
 @pytest.mark.parametrize("num_columns", [1, 2, 5, 7])
 def test_columns_that_may_mean_anything_are_asked_for(tmp_path, num_columns):
     np.save(tmp_path / "a.npy", np.arange(7.0 * num_columns).reshape(7, num_columns) + 0.5)
-    words = rf"a\.npy: {num_columns} columns without names; the first row is \[0\.5.*columns="
+    words = rf"a\.npy: {num_columns} columns without names; the first row is \[0\.5.*names="
     with pytest.raises(ValueError, match=words):
         open_cloud(tmp_path / "a.npy")
 
@@ -65,7 +65,7 @@ def test_columns_that_may_mean_anything_are_asked_for(tmp_path, num_columns):
     [
         (
             ("x", "y", "z"),
-            r"columns= names 3 columns \(x, y, z\), but the file has 4; its first ro",
+            r"names= has 3 columns \(x, y, z\), but the file has 4; its first ro",
         ),
         (("x", "y", "z", "x"), "every column needs a name of its own; got 'x', 'y', 'z', 'x'"),
         (("x", "y", "z", ""), "every column needs a name of its own; got 'x', 'y', 'z', ''"),

@@ -154,7 +154,7 @@ class TestFilesThatCannotBeRead:
 def test_formats_with_names_take_no_others(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     WRITERS[suffix](path, points())
-    with pytest.raises(ValueError, match=rf"a\{suffix}: columns= is for .* no names.*x, y, z"):
+    with pytest.raises(ValueError, match=rf"a\{suffix}: names= is for .* no names.*x, y, z"):
         open_cloud(path, ["x", "y", "z"])
 
 

@@ -99,7 +99,7 @@ def test_names_in_place_of_those_in_the_file(tmp_path):
 def test_columns_that_may_mean_anything_are_asked_for(tmp_path, num_columns):
     row = " ".join(str(i) for i in range(num_columns))
     (tmp_path / "a.txt").write_text(f"{row}\n{row}\n")
-    words = rf"a\.txt: {num_columns} columns without names; the first row is {row}\. Name them with"
+    words = rf"a\.txt: {num_columns} columns without names; the first row is {row}\. Say what they"
     with pytest.raises(ValueError, match=words):
         open_cloud(tmp_path / "a.txt")
 
