@@ -17,6 +17,7 @@ install: .venv/.installed
 	touch $@
 
 demo: install
+	.venv/bin/pc3d demo out=logs/demo/room
 	PC3D_RUN_DIR=$(RUN) $(PY) train.py experiment=demo
 	$(PY) test.py run=$(RUN)
 	$(PY) -m visualize run=$(RUN) out=$(RUN)/scene.html
