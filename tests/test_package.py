@@ -40,6 +40,11 @@ def test_the_wheel_holds_configuration_and_pages(wheel):
             assert path.relative_to(REPOSITORY).as_posix() in names
     assert "visualize/scene.html" in names
     for path in (
+        *(REPOSITORY / "pc3d" / "weights").iterdir(),
+        *(REPOSITORY / "pc3d" / "data" / "descriptions").iterdir(),
+    ):
+        assert path.relative_to(REPOSITORY).as_posix() in names
+    for path in (
         *(REPOSITORY / "cuda_ops").rglob("*.cpp"),
         *(REPOSITORY / "cuda_ops").rglob("*.h"),
     ):

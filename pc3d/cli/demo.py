@@ -29,6 +29,12 @@ from visualize.scene import Layer, write_page, write_picture
 WEIGHTS = "rooms-s"
 SCENE = "scene7500_00"  # the first test scene, whose random numbers no training has seen
 _DEFAULT = "pc3d_demo"
+NEXT = {
+    f"pc3d predict ckpt={WEIGHTS} input=<your scan>": "label a file: ply, las, laz, pcd, npy, txt",
+    "pc3d view scene=<your scan>.ply out=scan.html": "look at any scan",
+    "pc3d train experiment=demo": "train a network like this one, on rooms made for it",
+}
+"""Commands to go on with, and what they do."""
 
 
 def demo(out: Path, console: Console) -> None:
@@ -101,16 +107,18 @@ def main() -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"a room is generated and labelled by {WEIGHTS}, a network of 4 MB ...")
     demo(out, console)
-    console.print(f"""
-{out / "room.html"}   open it in a browser: input, truth, prediction, chosen codes
-{out / "room.png"}    the same as a picture
-{out / "room.laz"}    every point with its class and the confidence in it
-
-next:
-  pc3d predict ckpt={WEIGHTS} input=<your scan>     label a file: ply, las, laz, pcd, npy, txt
-  pc3d train experiment=demo                     train a network like this one, on rooms made for it
-  pc3d view scene=<your scan>.ply out=scan.html  look at any scan
-""")
+    written = {
+        "room.html": "open it in a browser: input, truth, prediction, chosen codes",
+        "room.png": "the same as a picture",
+        "room.laz": "every point with its class and the confidence in it",
+    }
+    console.print()
+    width = len(str(out / "room.html"))
+    for name, text in written.items():
+        console.print(f"{out / name!s:{width}}   {text}")
+    console.print("\nnext:")
+    for command, text in NEXT.items():
+        console.print(f"  {command:46} {text}")
 
 
 if __name__ == "__main__":

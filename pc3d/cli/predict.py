@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
 
     Args:
         source: a file, or a folder that is searched with all its folders.
-        output: a file or folder; None writes beside the input.
+        output: a file, or a folder, as which names without extension count too; None writes beside
+            the input.
 
     Raises:
         FileNotFoundError: there is nothing to label.
@@ -109,7 +111,7 @@ def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
         raise FileNotFoundError(f"no file or folder at input={source}")
     if source.suffix.lower() not in EXTENSIONS:
         raise ValueError(f"{source}: unknown extension; known: {_known(EXTENSIONS)}")
-    if out is None or out.is_dir():
+    if out is None or out.is_dir() or not out.suffix or str(output).endswith(("/", os.sep)):
         yield source, (out or source.parent) / _name_of_copy(source, out is None)
     elif out.suffix.lower() in OUTPUTS:
         yield source, out

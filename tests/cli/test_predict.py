@@ -33,6 +33,9 @@ def test_an_output_is_a_file_or_a_folder(tmp_path):
     source = tmp_path / "a.laz"
     assert list(pairs(source, str(tmp_path / "b.PLY"))) == [(source, tmp_path / "b.PLY")]
     assert list(pairs(source, str(tmp_path / "out"))) == [(source, tmp_path / "out" / "a.laz")]
+    for folder in ("new", "new.v2/"):
+        target = tmp_path / folder / "a.laz"
+        assert list(pairs(source, f"{tmp_path}/{folder}")) == [(source, target)]
     with pytest.raises(ValueError, match=r"output=.*b\.pcd: what can be written is .*\.ply"):
         list(pairs(source, str(tmp_path / "b.pcd")))
 
