@@ -21,6 +21,7 @@ from pc3d.cli.errors import report_errors
 from pc3d.cli.predict import MARK
 from pc3d.cli.report import Result, print_result, summary
 from pc3d.data.columns import fields_of, to_arrays
+from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SPECS
 from pc3d.inference import find_weights
 from pc3d.inference.predictor import spec_of
@@ -38,8 +39,9 @@ Ids = NDArray[np.int64]
 def evaluate(options: DictConfig) -> Result:
     """Score predictions against the truth, all files together.
 
-    The ids that count are those of `classes`, or else those that the truth has; a prediction of
-    another id is a miss of the true class and nobody's false positive, as in ScanNet's evaluator.
+    The ids that count are those of `classes`, whose map also says which ids are one class and which
+    do not count, or else those that the truth has; a prediction of another id is a miss of the true
+    class and nobody's false positive, as in ScanNet's evaluator.
 
     Args:
         options: `conf/eval.yaml`.
@@ -51,11 +53,20 @@ def evaluate(options: DictConfig) -> Result:
     plain: Any = OmegaConf.to_container(options)
     mapping = {int(raw): int(other) for raw, other in (plain["map"] or {}).items()}
     ignored = {int(raw) for raw in plain["ignore"]}
-    known = class_names(plain["classes"])
+    spec = label_space(plain["classes"])
+    known: dict[int, str] = {}
+    of_class: dict[int, int] = {}
+    if spec is not None:
+        known = dict(zip(spec.raw_ids, spec.class_names, strict=True))
+        of_class = {raw: spec.raw_ids[c] for raw, c in spec.raw_to_class.items() if c >= 0}
+        ignored |= {raw for raw, c in spec.raw_to_class.items() if c == IGNORE_INDEX}
     table: dict[tuple[int, int], int] = {}
     for pred, truth in found:
         for pair, count in count_ids(pred, truth, options).items():
-            mapped = (mapping.get(pair[0], pair[0]), mapping.get(pair[1], pair[1]))
+            true, predicted = (mapping.get(i, i) for i in pair)
+            if true not in ignored:
+                true = of_class.get(true, true)
+            mapped = true, of_class.get(predicted, predicted)
             table[mapped] = table.get(mapped, 0) + count
     seen = {true for true, _ in table}
     ids = [i for i in (known or sorted(seen)) if i not in ignored and i not in mapping]
@@ -80,24 +91,22 @@ def evaluate(options: DictConfig) -> Result:
     return result
 
 
-def class_names(name: str | None) -> dict[int, str]:
-    """The ids of a label space and their names, in the order of its classes; {} without one.
+def label_space(name: str | None) -> DatasetSpec | None:
+    """The label space of this name, or of weights.
 
     Raises:
         FileNotFoundError: neither a label space nor weights.
     """
     if name is None:
-        return {}
+        return None
     if name in SPECS:
-        spec = SPECS[name]
-    else:
-        try:
-            spec = spec_of(read_weights(find_weights(name)).facts["spec"])
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"classes={name}: {error}. Label spaces are {', '.join(SPECS)}"
-            ) from error
-    return dict(zip(spec.raw_ids, spec.class_names, strict=True))
+        return SPECS[name]
+    try:
+        return spec_of(read_weights(find_weights(name)).facts["spec"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"classes={name}: {error}. Label spaces are {', '.join(SPECS)}"
+        ) from error
 
 
 def pairs(pred: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
@@ -163,8 +172,13 @@ def count_ids(pred: Path, truth: Path, options: DictConfig) -> Mapping[tuple[int
                 f"{pred} and {truth} do not have the same points in the same order: "
                 f"{int(apart.sum())} of {len(ids)} are apart (first at row {int(apart.argmax())})"
             )
-    found, counts = np.unique(np.stack([ids, other_ids], axis=1), axis=0, return_counts=True)
-    return {(a, b): n for (a, b), n in zip(found.tolist(), counts.tolist(), strict=True)}
+    true, rows = np.unique(ids, return_inverse=True)
+    predicted, columns = np.unique(other_ids, return_inverse=True)
+    found, counts = np.unique(rows * len(predicted) + columns, return_counts=True)
+    first, second = true[found // len(predicted)], predicted[found % len(predicted)]
+    return dict(
+        zip(zip(first.tolist(), second.tolist(), strict=True), counts.tolist(), strict=True)
+    )
 
 
 def _labels(

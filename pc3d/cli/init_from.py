@@ -1,4 +1,4 @@
-"""`init_from=CKPT`: a new training starts from the weights of a checkpoint (docs/finetuning.md)."""
+"""`init_from=CKPT`: a new training starts from trained weights (docs/finetuning.md)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import nn
 
 from pc3d.cli.launch import is_rank_zero
 from pc3d.data.features import num_channels
-from pc3d.models.checkpoint import KEY, read_checkpoint
+from pc3d.inference import find_weights
 from pc3d.models.transfer import DataFacts, transfer
+from pc3d.models.weights import read_weights
 from pc3d.utils.files import file_hash, write_json
 
 REPORT = "init_from.json"
@@ -20,22 +21,23 @@ REPORT = "init_from.json"
 log = logging.getLogger(__name__)
 
 
-def start_from(path: Path, network: nn.Module, facts: Mapping[str, Any], folder: Path) -> None:
-    """Give a network the weights of a checkpoint; say what was taken, what not, and why.
+def start_from(name: str, network: nn.Module, facts: Mapping[str, Any], folder: Path) -> None:
+    """Give a network trained weights; say what was taken, what not, and why.
 
     Args:
-        path: the checkpoint.
+        name: of the weights, see `pc3d.inference.find_weights`.
         network: freshly initialized.
         facts: of the data at hand, as `SegmentationDataModule.facts` gives them.
         folder: the run folder, which receives the report.
 
     Raises:
-        FileNotFoundError: no such checkpoint.
+        FileNotFoundError: no such weights.
         ValueError: it does not fit; see `pc3d.models.transfer`.
     """
-    checkpoint = read_checkpoint(path)
-    given = data_facts(checkpoint[KEY], str(path))
-    result = transfer(network, checkpoint, str(path), given, data_facts(facts, "the data"))
+    path = find_weights(name)
+    weights = read_weights(path)
+    given = data_facts(weights.facts, weights.source)
+    result = transfer(network, weights, given, data_facts(facts, "the data"))
     network.load_state_dict(result.state)
     if is_rank_zero():
         for line in result.lines():

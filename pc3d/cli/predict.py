@@ -6,16 +6,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from pc3d.cli.arguments import quote_paths
 from pc3d.cli.config import compose_config
-from pc3d.cli.errors import report_errors
+from pc3d.cli.errors import message, report_errors
 from pc3d.inference import Predictor, load
 from pc3d.inference.files import NEUTRAL, Labelled, Labelling, label_file
 from pc3d.io.cloud import EXTENSIONS, OUTPUTS
@@ -33,27 +34,40 @@ def predict(options: DictConfig) -> list[Path]:
         options: `conf/predict.yaml`.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: of the first file that cannot be labelled. Those
-            before it are written.
+        FileNotFoundError, ValueError, OSError: why a file cannot be labelled. Of several files, the
+            others are labelled before.
     """
     how = labelling(options)
     jobs = list(pairs(Path(options.input), options.output))
     predictor = load(options.ckpt, options.device)
     describe(predictor, str(options.ckpt))
     keep_freed_memory()
+    failures: list[Exception] = []
+    written = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for source, target in jobs:
             task = progress.add_task(source.name, total=1.0)
-            labelled = label_file(
-                predictor,
-                source,
-                target,
-                how,
-                lambda share, task=task: progress.update(task, completed=share),  # type: ignore[misc]
-            )
-            progress.remove_task(task)
+            try:
+                labelled = label_file(
+                    predictor, source, target, how, partial(_show, progress, task)
+                )
+            except (ValueError, OSError) as error:
+                failures.append(error)
+                continue
+            finally:
+                progress.remove_task(task)
+            written.append(target)
             report(predictor, source, target, labelled)
-    return [target for _, target in jobs]
+    if failures and len(jobs) == 1:
+        raise failures[0]
+    if failures:
+        reasons = "\n".join(f"  {message(error)}" for error in failures)
+        raise ValueError(f"{len(failures)} of {len(jobs)} files were not labelled:\n{reasons}")
+    return written
+
+
+def _show(progress: Progress, task: TaskID, share: float) -> None:
+    progress.update(task, completed=share)
 
 
 def labelling(options: DictConfig) -> Labelling:
@@ -91,21 +105,15 @@ def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
 
     Raises:
         FileNotFoundError: there is nothing to label.
-        ValueError: files that cannot be read, or an output that does not fit.
+        ValueError: files that cannot be read, an output that does not fit, or two files that would
+            become one.
     """
     source = source.expanduser()
     out = None if output is None else Path(output).expanduser()
     if source.is_dir():
         if out is not None and (out.is_file() or _is_same(source, out)):
             raise ValueError(f"output={out} must be another folder than input={source}")
-        files = [path for path in sorted(source.rglob("*")) if _is_input(path)]
-        if not files:
-            raise FileNotFoundError(
-                f"{source}: no files of points are there ({_known(EXTENSIONS)})"
-            )
-        for path in files:
-            folder = path.parent if out is None else out / path.parent.relative_to(source)
-            yield path, folder / _name_of_copy(path, out is None)
+        yield from _pairs_of_folders(source, out)
         return
     if not source.is_file():
         raise FileNotFoundError(f"no file or folder at input={source}")
@@ -117,6 +125,23 @@ def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
         yield source, out
     else:
         raise ValueError(f"output={out}: what can be written is {_known(OUTPUTS)}")
+
+
+def _pairs_of_folders(source: Path, out: Path | None) -> Iterator[tuple[Path, Path]]:
+    seen: dict[Path, Path] = {}
+    for path in sorted(source.rglob("*")):
+        if not _is_input(path) or (out is not None and out.resolve() in path.resolve().parents):
+            continue
+        folder = path.parent if out is None else out / path.parent.relative_to(source)
+        target = folder / _name_of_copy(path, out is None)
+        if target in seen:
+            raise ValueError(
+                f"{seen[target]} and {path} would both become {target}: label one of them by itself"
+            )
+        seen[target] = path
+        yield path, target
+    if not seen:
+        raise FileNotFoundError(f"{source}: no files of points are there ({_known(EXTENSIONS)})")
 
 
 def _is_input(path: Path) -> bool:

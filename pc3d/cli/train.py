@@ -41,7 +41,7 @@ def train(config: DictConfig, folder: Path) -> float:
     data = build_data(config)
     task = build_task(config, data)
     if config.init_from and not config.resume:
-        start_from(Path(config.init_from).expanduser(), task.network, data.facts(), folder)
+        start_from(config.init_from, task.network, data.facts(), folder)
     trainer = build_trainer(config, folder)
     last = checkpoint_path(folder, "last") if config.resume else None
     log.info(

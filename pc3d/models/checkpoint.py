@@ -77,7 +77,7 @@ def load_network(network: nn.Module, checkpoint: dict[str, Any], source: str) ->
         ValueError: lists missing and unexpected keys and differing shapes; nothing is loaded then.
     """
     state = grow_codes(network, network_state(checkpoint))
-    refuse(misfits(network.state_dict(), state), checkpoint, source)
+    refuse(misfits(network.state_dict(), state), checkpoint[KEY], source)
     network.load_state_dict(state)
 
 
@@ -102,10 +102,10 @@ def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]
     return problems
 
 
-def refuse(problems: Sequence[str], checkpoint: dict[str, Any], source: str) -> None:
+def refuse(problems: Sequence[str], facts: Mapping[str, Any], source: str) -> None:
     """Raise `ValueError` that lists the problems, if there are any."""
     if problems:
-        trained = checkpoint[KEY].get("model")
+        trained = facts.get("model")
         shown = [f"  {problem}" for problem in problems[:12]]
         shown += [f"  ... {len(problems) - 12} more"] * (len(problems) > 12)
         raise ValueError(

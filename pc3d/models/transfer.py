@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import TransferableModel
-from pc3d.models.checkpoint import misfits, network_state, refuse
+from pc3d.models.checkpoint import misfits, refuse
 from pc3d.models.growth import grow_codes
+from pc3d.models.weights import Weights
 
 Kind = Literal["taken", "grown", "re-made"]
 
@@ -128,28 +129,20 @@ class Transfer:
         }
 
 
-def transfer(
-    network: nn.Module,
-    checkpoint: dict[str, Any],
-    source: str,
-    given: DataFacts,
-    wanted: DataFacts,
-) -> Transfer:
-    """Match the state in a checkpoint to a network.
+def transfer(network: nn.Module, weights: Weights, given: DataFacts, wanted: DataFacts) -> Transfer:
+    """Match weights to a network.
 
     Args:
         network: a `TransferableModel`, freshly initialized; it is not changed.
-        checkpoint: of a whole run. Only the network's weights are taken, no optimizer.
-        source: the checkpoint, named in errors.
-        given: what the checkpoint's network was made for.
+        weights: of another network.
+        given: what that network was made for.
         wanted: what `network` is made for.
 
     Raises:
         ValueError: lists every tensor that does not fit, except in classes, features and codes.
     """
     model, own = cast(TransferableModel, network), network.state_dict()
-    saved = network_state(checkpoint)
-    state = grow_codes(network, saved)
+    state = grow_codes(network, weights.state)
     channels = _Matching(given.channels, wanted.channels, _channel_reason(given, wanted), True)
     classes = _Matching(given.class_names, wanted.class_names, _class_reason(given, wanted), False)
     axes = {name: (channels, axis) for name, axis in model.channel_axes.items()}
@@ -166,8 +159,8 @@ def transfer(
             elif matching.differ:
                 state[name] = matching.applied(own[name], state[name], axis)
                 remade[name] = matching.reason
-    refuse(problems + misfits(own, state), checkpoint, source)
-    origins = tuple(_origins(own, saved, remade))
+    refuse(problems + misfits(own, state), weights.facts, weights.source)
+    origins = tuple(_origins(own, weights.state, remade))
     return Transfer({name: state[name] for name in own}, origins, given, wanted)
 
 

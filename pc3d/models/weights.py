@@ -121,6 +121,6 @@ def build_network(weights: Weights, in_channels: int, num_classes: int) -> nn.Mo
     network: nn.Module = build_trusted(
         config, _PACKAGES, weights.source, in_channels=in_channels, num_classes=num_classes
     )
-    refuse(misfits(network.state_dict(), weights.state), {KEY: weights.facts}, weights.source)
+    refuse(misfits(network.state_dict(), weights.state), weights.facts, weights.source)
     network.load_state_dict(weights.state)
     return network.float().eval()

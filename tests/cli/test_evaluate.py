@@ -81,15 +81,32 @@ def test_folders_are_pooled_by_name(run, tmp_path):
 
 
 def test_classes_have_names(run, tmp_path):
-    write(tmp_path / "truth.ply", [1, 2, 39, 0])
+    write(tmp_path / "truth.ply", [1, 2, 39, 77])
     write(tmp_path / "pred.ply", [1, 2, 39, 3])
     arguments = ["pred=pred.ply", "truth=truth.ply", "classes=scannet20"]
-    assert "ids [0] are not of scannet20" in run(*arguments, code=1)
-    found, _ = run(*arguments, "ignore=[0]")
+    assert "ids [77] are not of scannet20" in run(*arguments, code=1)
+    found, _ = run(*arguments, "ignore=[77]")
     names = [row["name"] for row in found["classes"]]
     assert names[0] == "wall" and len(names) == 20 and found["miou"] == 1
     Path("a=b.json").unlink()
     assert "scannet20, " in run(*arguments[:2], "classes=scannet21", code=1)
+
+
+def test_the_map_of_a_label_space_counts(run, tmp_path):
+    """Moving cars are cars, 0 and 52 do not count, and what is said comes before what is known."""
+    write(tmp_path / "truth.ply", [10, 252, 252, 0, 52, 40, 40, 99, 99])
+    write(tmp_path / "pred.ply", [252, 10, 40, 10, 40, 40, 10, 40, 0])
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "classes=semantickitti19")
+    rows = {row["name"]: row for row in found["classes"]}
+    car, road = (list(rows).index(name) for name in ("car", "road"))
+    confusion = np.array(found["confusion"])
+    assert confusion[car, [car, road]].tolist() == [2, 1]
+    assert confusion[road, [road, car]].tolist() == [1, 1] and confusion.sum() == 5
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "classes=semantickitti19", "map={52:252}")
+    confusion = np.array(found["confusion"])
+    assert confusion[car, [car, road]].tolist() == [2, 2] and confusion.sum() == 6
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "classes=semantickitti19", "ignore=[252]")
+    assert np.array(found["confusion"]).sum() == 3
 
 
 def test_labels_alone_and_columns_by_name(run, tmp_path):

@@ -116,3 +116,17 @@ def test_another_network_is_refused_before_anything_is_trained(first, call, tmp_
 def test_facts_that_are_missing_are_named():
     with pytest.raises(ValueError, match=r"a\.ckpt does not say its spec and voxel_size"):
         data_facts({"features": ["color"]}, "a.ckpt")
+
+
+def test_weights_that_come_with_pc3d(call, tmp_path, capsys):
+    call(train_program.main, [*TINY, "model=voxel_tr_t", "init_from=als-s"], tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "init_from.json").read_text())
+    assert report["checkpoint"].endswith("als-s.safetensors")
+    assert report["label_space"] == {"checkpoint": "als5", "now": SCANNET20.name}
+    assert "height taken" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_there(call, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        call(train_program.main, [*TINY, "init_from=als-x"], tmp_path / "run")
+    assert "no weights 'als-x'" in capsys.readouterr().err

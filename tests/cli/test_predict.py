@@ -51,6 +51,21 @@ def test_a_folder_keeps_its_form_and_copies_are_not_labelled_again(tmp_path):
             list(pairs(tmp_path / "in", str(out)))
 
 
+def test_what_was_written_into_the_folder_is_not_labelled_again(tmp_path):
+    touch(tmp_path, "a.laz", "deep/b.ply", "deep/out/a.laz", "deep/outer/c.ply")
+    found = [s.name for s, _ in pairs(tmp_path, str(tmp_path / "deep" / "out"))]
+    assert found == ["a.laz", "b.ply", "c.ply"]
+
+
+def test_two_files_do_not_become_one(tmp_path):
+    touch(tmp_path, "in/a.pcd", "in/a.txt")
+    for out in (None, str(tmp_path / "out")):
+        with pytest.raises(
+            ValueError, match=r"a\.pcd and .*a\.txt would both become .*a(\.labelled)?\.ply"
+        ):
+            list(pairs(tmp_path / "in", out))
+
+
 def test_what_cannot_be_labelled_is_named(tmp_path):
     touch(tmp_path, "a.doc", "empty/x.md")
     with pytest.raises(ValueError, match=r"a\.doc: unknown extension; known: \.ply"):
@@ -94,6 +109,20 @@ def test_the_program(room, predictor, points, monkeypatch, capsys, caplog):  # n
     said = caplog.text
     assert "3 classes of three (ground, tree, roof)" in said and "windows of 12 m" in said
     assert "m large, if its coordinates are metres" in said
+
+
+def test_one_damaged_file_does_not_keep_the_others(room, monkeypatch, capsys):
+    whole = (room / "büro (1) [a]=2.ply").read_bytes()
+    (room / "in").mkdir()
+    for name, content in {"a": whole, "b": b"", "c": whole[:900], "d": whole}.items():
+        (room / "in" / f"{name}.ply").write_bytes(content)
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "ckpt=net=1.safetensors", "input=in", "output=out")
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and "2 of 4 files were not labelled" in error
+    assert "in/b.ply" in error and "in/c.ply" in error
+    assert sorted(path.name for path in (room / "out").iterdir()) == ["a.ply", "d.ply"]
+    assert (room / "out" / "a.ply").read_bytes() == (room / "out" / "d.ply").read_bytes()
 
 
 @pytest.mark.parametrize(

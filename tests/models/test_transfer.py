@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from pc3d.models import MinkUNet, VoxelTransformer
-from pc3d.models.checkpoint import FORMAT, KEY, PREFIX
 from pc3d.models.transfer import DataFacts, transfer
+from pc3d.models.weights import Weights
 from pc3d.nn import CodebookAttention, VoxelTransformerBlock
 from pc3d.sparse import Batch, SparseTensor
 from tests.attack import CLOUDS, asymmetric
@@ -46,16 +47,13 @@ def voxel_transformer(facts: DataFacts, num_codes: int = 2, seed: int = 0) -> nn
     return VoxelTransformer(**sizes, block=block, attention_stages=[1, 2], **WIDTHS).eval()
 
 
-def checkpoint(network: nn.Module) -> dict[str, Any]:
-    state = {PREFIX + name: value for name, value in network.state_dict().items()}
-    optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}}
-    facts = {"format": FORMAT, "model": "the first one"}
-    return {"state_dict": state, "optimizer_states": [optimizer], KEY: facts}
+def weights(network: nn.Module, source: str = "a") -> Weights:
+    return Weights(source, dict(network.state_dict()), {"model": "the first one"})
 
 
 def moved(network: nn.Module, before: nn.Module, given: DataFacts, wanted: DataFacts) -> nn.Module:
     """`network` with what `before` learned."""
-    network.load_state_dict(transfer(network, checkpoint(before), "a", given, wanted).state)
+    network.load_state_dict(transfer(network, weights(before), given, wanted).state)
     return network
 
 
@@ -69,7 +67,7 @@ def num_voxels() -> int:
 
 
 def kinds(network: nn.Module, before: nn.Module, given: DataFacts, wanted: DataFacts) -> dict:
-    result = transfer(network, checkpoint(before), "a", given, wanted)
+    result = transfer(network, weights(before), given, wanted)
     return {origin.name: origin.kind for origin in result.origins if origin.kind != "taken"}
 
 
@@ -105,7 +103,7 @@ def test_every_shipped_model_says_which_tensors_depend_on_the_data(name):
 @pytest.mark.parametrize("make", [minkunet, voxel_transformer])
 def test_the_same_data_takes_everything(make):
     before, network = make(ROOMS), make(ROOMS, seed=1)
-    result = transfer(network, checkpoint(before), "a", ROOMS, ROOMS)
+    result = transfer(network, weights(before), ROOMS, ROOMS)
     assert result.state.keys() == before.state_dict().keys()
     assert all(torch.equal(result.state[n], v) for n, v in before.state_dict().items())
     assert {(o.kind, o.reason) for o in result.origins} == {("taken", "")}
@@ -179,12 +177,12 @@ def test_without_anything_in_common_layers_are_as_they_were_initialized():
 
 def test_nothing_given_is_changed():
     before, network = minkunet(ROOMS), minkunet(AREAS, seed=1)
-    saved = checkpoint(before)
-    transfer(network, saved, "a", ROOMS, AREAS)
+    saved = weights(before)
+    transfer(network, saved, ROOMS, AREAS)
     for expected, state in ((minkunet(AREAS, seed=1), network), (minkunet(ROOMS), before)):
         same = zip(expected.state_dict().values(), state.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in same)
-    assert saved["state_dict"].keys() == checkpoint(before)["state_dict"].keys()
+    assert saved.state.keys() == before.state_dict().keys()
 
 
 def test_codes_grow_beside_other_classes():
@@ -203,11 +201,11 @@ def test_codes_grow_beside_other_classes():
 
 
 def test_another_backbone_is_refused_with_all_that_differs():
-    state = checkpoint(minkunet(ROOMS, stem_kernel_size=5))
-    state["state_dict"][PREFIX + "head.weight"] = torch.zeros(4, 7)
-    del state["state_dict"][PREFIX + "backbone.down.0.norm.bn.bias"]
+    saved = weights(minkunet(ROOMS, stem_kernel_size=5), "old.ckpt")
+    state = {**saved.state, "head.weight": torch.zeros(4, 7)}
+    del state["backbone.down.0.norm.bn.bias"]
     with pytest.raises(ValueError, match=r"old\.ckpt holds another model") as error:
-        transfer(minkunet(AREAS), state, "old.ckpt", ROOMS, AREAS)
+        transfer(minkunet(AREAS), replace(saved, state=state), ROOMS, AREAS)
     for part in (
         "the first one",
         "missing: backbone.down.0.norm.bn.bias",
@@ -219,23 +217,22 @@ def test_another_backbone_is_refused_with_all_that_differs():
 
 
 def test_a_head_without_a_counterpart_is_refused():
-    state = checkpoint(minkunet(ROOMS))
-    state["state_dict"][PREFIX + "classifier.weight"] = state["state_dict"].pop(
-        "network.head.weight"
-    )
+    saved = weights(minkunet(ROOMS))
+    state = dict(saved.state)
+    state["classifier.weight"] = state.pop("head.weight")
     with pytest.raises(
         ValueError, match=r"missing: head\.weight\n.*unexpected: classifier\.weight"
     ):
-        transfer(minkunet(AREAS), state, "a", ROOMS, AREAS)
+        transfer(minkunet(AREAS), replace(saved, state=state), ROOMS, AREAS)
 
 
 def test_facts_that_contradict_the_weights_are_refused():
     with pytest.raises(ValueError, match=r"head\.bias is for 4 of what .* says are 3"):
-        transfer(minkunet(ROOMS), checkpoint(minkunet(ROOMS)), "a", AREAS, ROOMS)
+        transfer(minkunet(ROOMS), weights(minkunet(ROOMS)), AREAS, ROOMS)
 
 
 def test_the_report_names_what_and_why():
-    result = transfer(minkunet(AREAS), checkpoint(minkunet(ROOMS)), "a", ROOMS, AREAS)
+    result = transfer(minkunet(AREAS), weights(minkunet(ROOMS)), ROOMS, AREAS)
     num_tensors = len(result.state)
     first, *others = result.lines()
     assert first.startswith(f"taken as they are: {num_tensors - 3} of {num_tensors} tensors, ")
@@ -258,7 +255,7 @@ def test_the_report_names_what_and_why():
 
 
 def test_nothing_in_common_is_said():
-    result = transfer(minkunet(STREET), checkpoint(minkunet(ROOMS)), "a", ROOMS, STREET)
+    result = transfer(minkunet(STREET), weights(minkunet(ROOMS)), ROOMS, STREET)
     text = "\n".join(result.lines())
     assert "none in common, all channels start at random" in text
     assert "no class in common, all 2 start at random" in text
@@ -266,7 +263,17 @@ def test_nothing_in_common_is_said():
 
 
 def test_sums_of_the_report_are_those_of_the_network():
-    result = transfer(minkunet(AREAS), checkpoint(minkunet(ROOMS)), "a", ROOMS, AREAS)
+    result = transfer(minkunet(AREAS), weights(minkunet(ROOMS)), ROOMS, AREAS)
     assert sum(o.num_values for o in result.origins) == sum(
         value.numel() for value in minkunet(AREAS).state_dict().values()
     )
+
+
+def test_weights_in_half_precision_lose_no_more_than_that():
+    before, network = minkunet(ROOMS), minkunet(AREAS, seed=1)
+    halves = {n: t.half() if t.ndim > 1 else t for n, t in before.state_dict().items()}
+    network.load_state_dict(transfer(network, Weights("a", halves, {}), ROOMS, AREAS).state)
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+    kernel = before.backbone.encoder[0][0].conv1.conv.weight
+    taken = network.backbone.encoder[0][0].conv1.conv.weight
+    assert torch.equal(taken, kernel.half().float()) and not torch.equal(taken, kernel)
