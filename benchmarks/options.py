@@ -67,12 +67,7 @@ def parse(
         ValueError: an unknown key, workload or contestant, a number that is none, a file that is
             neither `.json` nor `.md`.
     """
-    values = {**COMMON, **further}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in values:
-            raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
-        values[key] = value
+    values = values_of(arguments, {**COMMON, **further})
     options = Options(
         workloads=parse_names("workloads", values["workloads"], tuple(WORKLOADS)),
         threads=tuple(count("threads", number) for number in values["threads"].split(",")),
@@ -89,6 +84,21 @@ def parse(
         if path.suffix not in (".json", ".md"):
             raise ValueError(f"out must name .json or .md files; got {path}")
     return options, {key: values[key] for key in further}
+
+
+def values_of(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The value of every key, of the command line or by default.
+
+    Raises:
+        ValueError: an argument that is not `key=value`, or an unknown key.
+    """
+    values = dict(defaults)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in values:
+            raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
+        values[key] = value
+    return values
 
 
 def parse_names(key: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

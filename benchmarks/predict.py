@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.options import count
+from benchmarks.options import count, values_of
 
 DEFAULTS = {"points": "20000000", "ckpt": "als-s"}
 _DENSITY = 20.0  # points per square metre
@@ -96,13 +96,8 @@ def label(source: Path, target: Path, ckpt: str) -> Cost:
 def main(arguments: Sequence[str]) -> int:
     """Write, label, report; returns the exit status."""
     console = Console(markup=False, soft_wrap=True)
-    values = dict(DEFAULTS)
     try:
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals or key not in values:
-                raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
-            values[key] = value
+        values = values_of(arguments, DEFAULTS)
         num_points = count("points", values["points"])
     except ValueError as error:
         console.print(str(error))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.clouds import BEAMS, POINTS_PER_VOXEL, room_points, sweep_points
-from benchmarks.options import count
+from benchmarks.options import count, values_of
 from visualize.palette import ramp_colors
 from visualize.render import encode_png, render
 
@@ -59,13 +59,8 @@ def _seconds(run: Callable[[], object]) -> float:
 def main(arguments: Sequence[str]) -> int:
     """Time pictures of a room and of a LiDAR sweep; returns the exit status."""
     console = Console(markup=False)
-    values = dict(DEFAULTS)
     try:
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals or key not in values:
-                raise ValueError(f"got {argument!r}; expected key=value with {', '.join(values)}")
-            values[key] = value
+        values = values_of(arguments, DEFAULTS)
         points, width, height, runs = (count(key, value) for key, value in values.items())
     except ValueError as error:
         console.print(str(error), soft_wrap=True)

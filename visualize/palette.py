@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import colorsys
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
+from pc3d.utils.colors import distinct_colors
 
 UNLABELLED_COLOR = (170, 170, 170)
 UNLABELLED_NAME = "unlabelled"
@@ -26,18 +27,6 @@ _RAMP = np.array(
     ],
     dtype=np.float64,
 )
-
-# Okabe and Ito (2008): readable with every colour vision; without black, which shading hides.
-_CODES = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-)
-_GOLDEN = 0.618034  # hues that far apart never meet
 
 
 def check_classes(classes: NDArray[np.integer], spec: DatasetSpec, source: str) -> None:
@@ -86,10 +75,7 @@ def code_colors(num_codes: int) -> NDArray[np.uint8]:
     Returns:
         [num_codes, 3] uint8 RGB.
     """
-    extra = range(max(0, num_codes - len(_CODES)))
-    more = [colorsys.hsv_to_rgb(i * _GOLDEN % 1.0, 0.9, 0.55 + 0.2 * (i % 3)) for i in extra]
-    table = np.array([*_CODES, *(np.multiply(255, rgb) for rgb in more)])
-    return table[:num_codes].round().astype(np.uint8)
+    return np.array([*islice(distinct_colors(), num_codes)], dtype=np.uint8).reshape(-1, 3)
 
 
 def ramp_colors(values: NDArray[np.number]) -> NDArray[np.uint8]:

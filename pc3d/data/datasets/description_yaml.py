@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from pc3d.data.columns import FIELDS, WIDTHS
 from pc3d.data.datasets.base import SPLITS
 from pc3d.data.datasets.description import SHIPPED, Description, LabelClass
 from pc3d.io.reading import read_text
+from pc3d.utils.colors import distinct_colors
 
 EXAMPLE = """\
   name: my5
@@ -26,18 +26,6 @@ EXAMPLE = """\
 
 _KEYS = ("name", "classes", "ignore", "columns", "names", "intensity", "splits", "sensor")
 _MAX_ID = 2**24 - 1  # a colour's
-
-# Okabe and Ito (2008), readable with every colour vision, without black; then even hues.
-_COLORS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-)
-_GOLDEN = 0.618034  # hues that far apart never meet
 
 
 def find_description(root: Path, name: str | Path) -> Path:
@@ -185,7 +173,8 @@ class _Node:
 def _classes(node: _Node) -> Iterator[LabelClass]:
     nodes = {name: part.mapping(("ids", "color")) for name, part in node.mapping().items()}
     given = {n: _color(keys["color"]) for n, keys in nodes.items() if "color" in keys}
-    free = _free_colors(set(given.values()))
+    taken = set(given.values())
+    free = (color for color in distinct_colors() if color not in taken)
     owner: dict[int, str] = {}
     for name, keys in nodes.items():
         if "ids" not in keys:
@@ -212,17 +201,6 @@ def _color(node: _Node) -> tuple[int, int, int]:
         raise node.error(f"[{what}]")
     red, green, blue = (c.integer(0, 255, what) for c in channels)
     return red, green, blue
-
-
-def _free_colors(taken: Collection[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Colours that no class has, without end."""
-    yield from (color for color in _COLORS if color not in taken)
-    hue = 0.0
-    while True:
-        hue = (hue + _GOLDEN) % 1
-        red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.6, 0.85))
-        if (red, green, blue) not in taken:
-            yield red, green, blue
 
 
 def _ignore(node: _Node, classes: Sequence[LabelClass]) -> tuple[int, ...] | None:
