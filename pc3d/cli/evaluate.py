@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from pc3d.cli.arguments import quote_paths
-from pc3d.cli.config import compose_config
 from pc3d.cli.errors import report_errors
+from pc3d.cli.options import INTEGER, PATH, TEXT, Kind, list_of, map_of, optional, read_options
 from pc3d.cli.predict import MARK
 from pc3d.cli.report import Result, print_result, summary
 from pc3d.data.columns import fields_of, to_arrays
@@ -25,12 +24,27 @@ from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SPECS
 from pc3d.inference import find_weights
 from pc3d.inference.predictor import spec_of
-from pc3d.io.cloud import EXTENSIONS, open_cloud, read_cloud
+from pc3d.io.arrays import INTEGERS, read_array
+from pc3d.io.cloud import EXTENSIONS, may_lack_names, open_cloud, read_cloud
+from pc3d.io.reading import reading
 from pc3d.models.weights import read_weights
 from pc3d.utils.files import write_json
 
 log = logging.getLogger(__name__)
 
+_SOME = list_of(INTEGER)
+KINDS = {
+    "pred": PATH,
+    "truth": PATH,
+    "pred_column": optional(TEXT),
+    "truth_column": optional(TEXT),
+    "names": list_of(TEXT),
+    "classes": optional(TEXT),
+    "map": optional(map_of(INTEGER, INTEGER)),
+    "ignore": Kind(f"{_SOME.words}, or others", lambda v: v == "others" or _SOME.holds(v)),
+    "out": optional(PATH),
+}
+"""What the keys of `conf/eval.yaml` may hold."""
 _TOLERANCE = 0.01
 """Metres that the coordinates of a point may differ by, since formats round them."""
 Ids = NDArray[np.int64]
@@ -50,9 +64,12 @@ def evaluate(options: DictConfig) -> Result:
         FileNotFoundError, ValueError: files that are missing, or that do not belong together.
     """
     found = list(pairs(Path(options.pred).expanduser(), Path(options.truth).expanduser()))
+    out = None if options.out is None else Path(options.out).expanduser()
+    _check_output(out, found)
     plain: Any = OmegaConf.to_container(options)
-    mapping = {int(raw): int(other) for raw, other in (plain["map"] or {}).items()}
-    ignored = {int(raw) for raw in plain["ignore"]}
+    mapping = plain["map"] or {}
+    takes_others = plain["ignore"] == "others"
+    ignored = set() if takes_others else {*plain["ignore"]}
     spec = label_space(plain["classes"])
     known: dict[int, str] = {}
     of_class: dict[int, int] = {}
@@ -69,11 +86,12 @@ def evaluate(options: DictConfig) -> Result:
             mapped = true, of_class.get(predicted, predicted)
             table[mapped] = table.get(mapped, 0) + count
     seen = {true for true, _ in table}
-    ids = [i for i in (known or sorted(seen)) if i not in ignored and i not in mapping]
-    if known and (outside := sorted(seen - set(known) - ignored)):
+    ids = [i for i in (known or sorted(seen)) if i not in ignored]
+    outside = sorted(seen - set(known) - ignored) if known and not takes_others else []
+    if outside:
         raise ValueError(
             f"{options.truth}: ids {outside[:8]} are not of {options.classes}, which has "
-            f"{list(known)[:20]}; say what they are: map={{...}} or ignore=[...]"
+            f"{list(known)[:20]}; say what they are: map={{...}}, ignore=[...] or ignore=others"
         )
     if not set(ids) & seen:
         raise ValueError(f"{options.truth}: no id is left to score; it has {sorted(seen)[:20]}")
@@ -86,9 +104,17 @@ def evaluate(options: DictConfig) -> Result:
         "scenes": [str(pred) for pred, _ in found],
     }
     print_result(result, Console())
-    if options.out is not None:
-        write_json(Path(options.out).expanduser(), result)
+    if out is not None:
+        write_json(out, result)
     return result
+
+
+def _check_output(out: Path | None, found: Sequence[tuple[Path, Path]]) -> None:
+    """Raise a `ValueError` if the scores would replace a file that is read, or a folder."""
+    if out is None or not out.exists():
+        return
+    if out.is_dir() or any(out.samefile(path) for pair in found for path in pair):
+        raise ValueError(f"out={out} is a folder or a file that is compared; choose another name")
 
 
 def label_space(name: str | None) -> DatasetSpec | None:
@@ -166,7 +192,8 @@ def count_ids(pred: Path, truth: Path, options: DictConfig) -> Mapping[tuple[int
             "needs one prediction, in its order"
         )
     if xyz is not None and other_xyz is not None:
-        apart = np.abs(xyz - other_xyz).max(axis=1) > _TOLERANCE
+        near = np.isclose(xyz, other_xyz, rtol=0, atol=_TOLERANCE, equal_nan=True)
+        apart = ~near.all(axis=1)
         if apart.any():
             raise ValueError(
                 f"{pred} and {truth} do not have the same points in the same order: "
@@ -185,10 +212,9 @@ def _labels(
     path: Path, column: str | None, names: Sequence[str]
 ) -> tuple[NDArray[np.float64] | None, Ids]:
     """Coordinates, which a file of nothing but labels lacks, and ids."""
-    if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.ndim == 1 and array.dtype.kind in "iu":
-            return None, array.astype(np.int64)
+    if path.suffix.lower() == ".npy" and _is_list(path):
+        return None, read_array(path, kinds=INTEGERS).astype(np.int64)
+    names = names if may_lack_names(path) else ()
     cloud = open_cloud(path, names)
     mapping = {} if column is None else {"label": (column,)}
     fields = fields_of(cloud.columns, mapping, str(path))
@@ -201,6 +227,16 @@ def _labels(
     xyz, columns = read_cloud(path, fields["label"], names)
     arrays, _ = to_arrays(xyz, columns, label, source=str(path))
     return xyz, arrays["label"]
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a `.npy` file holds [P] numbers; what is no such file at all is found out later."""
+    with reading(path):
+        try:
+            array = np.lib.format.open_memmap(path, mode="r")
+        except ValueError:
+            return False
+    return array.dtype.names is None and array.shape[1:] in ((), (1,))
 
 
 def matrix_of(table: Mapping[tuple[int, int], int], ids: Sequence[int]) -> Tensor:
@@ -217,7 +253,7 @@ def matrix_of(table: Mapping[tuple[int, int], int], ids: Sequence[int]) -> Tenso
 def main() -> None:
     """The program; its keys are those of conf/eval.yaml."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    evaluate(compose_config("eval", quote_paths(sys.argv[1:])))
+    evaluate(read_options("eval", sys.argv[1:], KINDS))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pc3d.cli.arguments import PATH_KEYS, key_of, quote_paths
+from pc3d.cli.arguments import PATH_KEYS, key_of
 from pc3d.cli.build import build_data
-from pc3d.cli.config import compose_config
 from pc3d.cli.errors import report_errors
+from pc3d.cli.options import FLAG, PATH, Kind, read_options
 from pc3d.models.weights import Weights, read_weights, write_weights
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
 
 log = logging.getLogger(__name__)
+
+KINDS = {
+    "run": PATH,
+    "out": PATH,
+    "ckpt": PATH,
+    "half": FLAG,
+    "data": Kind("a text", lambda value: isinstance(value, str)),
+}
+"""What the keys of `conf/export.yaml` may hold."""
 
 
 def export(options: DictConfig) -> Weights:
@@ -61,7 +70,7 @@ def _tests(folder: Path, digest: str) -> list[dict[str, Any]]:
 def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    export(compose_config("export", quote_paths(sys.argv[1:])))
+    export(read_options("export", sys.argv[1:], KINDS))
 
 
 if __name__ == "__main__":

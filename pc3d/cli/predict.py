@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +15,40 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from pc3d.cli.arguments import quote_paths
-from pc3d.cli.config import compose_config
 from pc3d.cli.errors import message, report_errors
+from pc3d.cli.options import (
+    FLAG,
+    NUMBER,
+    PATH,
+    POSITIVE,
+    TEXT,
+    list_of,
+    map_of,
+    optional,
+    read_options,
+)
 from pc3d.inference import Predictor, load
 from pc3d.inference.files import NEUTRAL, Labelled, Labelling, label_file
-from pc3d.io.cloud import EXTENSIONS, OUTPUTS
+from pc3d.io.cloud import EXTENSIONS, OUTPUTS, may_lack_names
 from pc3d.utils.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
+KINDS = {
+    "ckpt": PATH,
+    "input": PATH,
+    "output": optional(PATH),
+    "names": list_of(TEXT),
+    "columns": map_of(TEXT, optional(list_of(TEXT))),
+    "divide_by": map_of(TEXT, optional(POSITIVE)),
+    "fill": list_of(TEXT),
+    "extent": optional(POSITIVE),
+    "overlap": NUMBER,
+    "confidence": FLAG,
+    "entropy": FLAG,
+    "probabilities": FLAG,
+    "device": optional(TEXT),
+}
+"""What the keys of `conf/predict.yaml` may hold."""
 MARK = "labelled"
 """In the names of files that are written beside what they are copies of."""
 
@@ -42,14 +68,16 @@ def predict(options: DictConfig) -> list[Path]:
     predictor = load(options.ckpt, options.device)
     describe(predictor, str(options.ckpt))
     keep_freed_memory()
+    unnamed = replace(how, names=())  # for files that say what their columns are
     failures: list[Exception] = []
     written = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for source, target in jobs:
             task = progress.add_task(source.name, total=1.0)
             try:
+                given = how if len(jobs) == 1 or may_lack_names(source) else unnamed
                 labelled = label_file(
-                    predictor, source, target, how, partial(_show, progress, task)
+                    predictor, source, target, given, partial(_show, progress, task)
                 )
             except (ValueError, OSError) as error:
                 failures.append(error)
@@ -124,28 +152,42 @@ def pairs(source: Path, output: str | None) -> Iterator[tuple[Path, Path]]:
     elif out.suffix.lower() in OUTPUTS:
         yield source, out
     else:
-        raise ValueError(f"output={out}: what can be written is {_known(OUTPUTS)}")
+        raise ValueError(
+            f"output={out}: what can be written is {_known(OUTPUTS)}; a folder's name ends in /"
+        )
 
 
 def _pairs_of_folders(source: Path, out: Path | None) -> Iterator[tuple[Path, Path]]:
+    inner = None if out is None else out.resolve()
+    if inner is not None and source.resolve() not in inner.parents:
+        inner = None
     seen: dict[Path, Path] = {}
     for path in sorted(source.rglob("*")):
-        if not _is_input(path) or (out is not None and out.resolve() in path.resolve().parents):
+        if not _is_input(path) or inner in path.resolve().parents:
             continue
         folder = path.parent if out is None else out / path.parent.relative_to(source)
         target = folder / _name_of_copy(path, out is None)
-        if target in seen:
-            raise ValueError(
-                f"{seen[target]} and {path} would both become {target}: label one of them by itself"
-            )
+        for other in (target, _holder(target)):
+            if other in seen:
+                raise ValueError(
+                    f"{seen[other]} and {path} would both become {target}: label one of them by "
+                    "itself"
+                )
         seen[target] = path
         yield path, target
     if not seen:
         raise FileNotFoundError(f"{source}: no files of points are there ({_known(EXTENSIONS)})")
 
 
+def _holder(path: Path) -> Path:
+    """The `.npy` file of classes that a file beside it, such as `a.confidence.npy`, belongs to."""
+    stem, _, added = path.stem.rpartition(".")
+    is_added = added in ("confidence", "entropy") or added.startswith("p_")
+    return path.with_name(f"{stem}.npy") if path.suffix == ".npy" and is_added else path
+
+
 def _is_input(path: Path) -> bool:
-    is_copy = path.stem.endswith(f".{MARK}")
+    is_copy = f".{MARK}." in path.name
     return path.suffix.lower() in EXTENSIONS and path.is_file() and not is_copy
 
 
@@ -184,7 +226,9 @@ def report(predictor: Predictor, source: Path, target: Path, labelled: Labelled)
         log.info("%s: %s", source.name, sentence)
     if labelled.num_skipped:
         log.warning(
-            "%s: %d points have no finite coordinates and no class", source, labelled.num_skipped
+            "%s: %d points have values that are NaN or infinite, and so no class",
+            source,
+            labelled.num_skipped,
         )
     table = Table("class", "points", "share", title=f"{labelled.num_points:,} points")
     for column in table.columns[1:]:
@@ -201,7 +245,7 @@ def report(predictor: Predictor, source: Path, target: Path, labelled: Labelled)
 def main() -> None:
     """The program; its keys are those of conf/predict.yaml."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    predict(compose_config("predict", quote_paths(sys.argv[1:])))
+    predict(read_options("predict", sys.argv[1:], KINDS))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ def _plain(name: str) -> str:
 
 
 def _known_as(alias: Sequence[str], names: Sequence[str]) -> list[str | None]:
-    return [next((name for name in names if _plain(name) == wanted), None) for wanted in alias]
+    """The columns of these names; one of exactly this name comes before others like it."""
+    exact = sorted(names, key=lambda name: name not in alias)
+    return [next((name for name in exact if _plain(name) == wanted), None) for wanted in alias]
 
 
 def _named(wanted: str, names: Sequence[str]) -> str | None:
@@ -217,7 +219,7 @@ def _integers(values: NDArray[Any], name: str, source: str) -> NDArray[np.int64]
         row = int(wrong.argmax())
         raise ValueError(
             f"{source}: {int(wrong.sum())} of {len(values)} values of the column {name} are no "
-            f"integers (first: {values[row]:g}), so they are no labels. Name the column that "
-            "holds them: `columns: {label: ...}`"
+            f"integers (first: {values[row]:g}), so they are no labels. Name the column that holds "
+            "them: `columns: {label: ...}` in a description, pred_column= or truth_column= of eval"
         )
     return integers

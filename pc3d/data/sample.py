@@ -100,12 +100,7 @@ def read_points(
             f"{source}: {int(bad.sum())} of {len(xyz)} points have NaN or infinite coordinates "
             f"(first at row {int(bad.argmax())}). Remove them from the file."
         )
-    low, high = (corner.astype(np.float64) for corner in bounds(xyz))
-    if (high / 2 - low / 2).max() > _MAX_EXTENT / 2:  # halves: the difference may overflow
-        raise ValueError(
-            f"{source}: the scene reaches from {low.tolist()} to {high.tolist()}; expected metres, "
-            "and less than 1,000 km. Is a coordinate damaged, or are they in another unit?"
-        )
+    low, high = check_reach(source, xyz)
     origin = np.zeros(3)
     relative = xyz
     if max(-low.min(), high.max()) > 4096.0:
@@ -118,6 +113,27 @@ def read_points(
         row=np.arange(len(xyz), dtype=np.int64),
         **arrays,
     )
+
+
+def check_reach(
+    source: str, xyz: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lowest and the highest coordinates.
+
+    Args:
+        source: the file, named in errors.
+        xyz: [P, 3] metres, P > 0, finite.
+
+    Raises:
+        ValueError: they are 1,000 km apart.
+    """
+    low, high = (corner.astype(np.float64) for corner in bounds(xyz))
+    if (high / 2 - low / 2).max() > _MAX_EXTENT / 2:  # halves: the difference may overflow
+        raise ValueError(
+            f"{source}: the scene reaches from {low.tolist()} to {high.tolist()}; expected metres, "
+            "and less than 1,000 km. Is a coordinate damaged, or are they in another unit?"
+        )
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from pc3d.inference.predictor import Predictor
 from pc3d.io.cloud import check_target, open_cloud, write_cloud
 from pc3d.io.clouds.file import CloudFile
 
+_log = logging.getLogger(__name__)
+
 NEUTRAL: Mapping[str, tuple[float, ...]] = {
     "color": (127.5, 127.5, 127.5),
     "normal": (0.0, 0.0, 1.0),
@@ -24,6 +27,8 @@ NEUTRAL: Mapping[str, tuple[float, ...]] = {
     "returns": (1.0, 1.0),
 }
 """What stands in for a field that a file lacks: grey, upwards, nothing, the only return."""
+_FEWEST_VOXELS = 20
+_HIGHEST = 20  # widths of the training's scenes
 LABEL = "classification"
 """The column that the ids of the classes are written to."""
 
@@ -62,7 +67,8 @@ class Labelled:
     Attributes:
         num_points: P.
         counts: [C], points of every class.
-        num_skipped: points without finite coordinates, which have no class.
+        num_skipped: points with coordinates or features that are NaN or infinite; they have no
+            class.
         remarks: what was assumed about the file, and what the copy does not hold as the file does,
             a sentence each.
     """
@@ -82,8 +88,8 @@ def label_file(
 ) -> Labelled:
     """Write a copy of a file in which every point has a class.
 
-    The order of the points and all that the file holds of them stay. Points without finite
-    coordinates, which some sensors write, get an id that no class has.
+    The order of the points and all that the file holds of them stay. Points whose coordinates or
+    features are NaN or infinite, as some sensors write them, get an id that no class has.
 
     Args:
         predictor: the network.
@@ -99,17 +105,16 @@ def label_file(
     cloud = open_cloud(source, how.names)
     check_target(source, target)  # before the work
     how = as_trained(how, predictor.facts.get("conventions", {}), cloud)
-    xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
-    finite = np.asarray(np.isfinite(xyz).all(axis=1))
-    rows = None if finite.all() else np.flatnonzero(finite)
-    if not finite.any():
-        raise ValueError(f"{source}: none of its {len(finite)} points has finite coordinates")
-    if rows is not None:
-        xyz, fields = xyz[rows], {name: array[rows] for name, array in fields.items()}
+    rows, xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
     low, high = bounds(xyz)
     size = " x ".join(f"{side:.4g}" for side in high - low)
     assumed.append(f"it is {size} m large, if its coordinates are metres")
-    added = _label(predictor, xyz, fields, how, advance)
+    if doubt := doubtful_unit(high - low, predictor.voxelize.voxel_size, predictor.extent):
+        _log.warning("%s: it is %s m large, %s", source, size, doubt)  # before the work
+    try:
+        added = _label(predictor, xyz, fields, how, advance)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     counts = np.bincount(added[LABEL], minlength=predictor.spec.num_classes)
     ids, remark = class_ids(predictor.spec, target)
     legend = dict(zip(ids.tolist(), predictor.spec.class_names, strict=True))
@@ -117,13 +122,33 @@ def label_file(
     if rows is not None:
         unlabelled = unlabelled_id(ids)
         added = {
-            name: _spread(array, rows, len(finite), unlabelled if name == LABEL else 0)
+            name: _spread(array, rows, cloud.num_points, unlabelled if name == LABEL else 0)
             for name, array in added.items()
         }
     written = write_cloud(cloud, target, added, legend)
-    num_skipped = len(finite) - int(finite.sum())
+    num_skipped = cloud.num_points - len(xyz)
     remarks = (*cloud.remarks, *assumed, *written, *remark)
-    return Labelled(len(finite), counts, num_skipped, remarks)
+    return Labelled(cloud.num_points, counts, num_skipped, remarks)
+
+
+def doubtful_unit(
+    size: NDArray[np.floating], voxel_size: float, extent: float | None
+) -> str | None:
+    """Why a cloud may not be in metres, in words; None if nothing speaks against it.
+
+    Args:
+        size: [3] of its bounding box.
+        voxel_size: metres, of the network.
+        extent: metres, of the largest scene in training, if it is known.
+    """
+    if size.max() < _FEWEST_VOXELS * voxel_size:
+        return f"not {_FEWEST_VOXELS} voxels of {voxel_size:g} m: are its coordinates metres?"
+    if extent is not None and size[2] > _HIGHEST * extent:
+        return (
+            f"and so {size[2] / extent:.0f} times as high as scenes of the training are wide "
+            f"({extent:.3g} m): are its coordinates metres?"
+        )
+    return None
 
 
 def as_trained(
@@ -142,27 +167,50 @@ def as_trained(
     return replace(how, columns={**there, **how.columns}, divide_by=divide_by)
 
 
-def read_fields(
-    cloud: CloudFile, needed: Sequence[str], how: Labelling
-) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]], list[str]]:
-    """The coordinates of a file, the fields that a network needs, and what was assumed.
+class Fields(NamedTuple):
+    """What a network is given of a file.
+
+    Attributes:
+        rows: [Q] the points without NaN or infinite values; None for all.
+        xyz: [Q, 3] their coordinates.
+        fields: [Q, ...] arrays of `PointSample`.
+        assumed: about the file, a sentence each.
+    """
+
+    rows: NDArray[np.int64] | None
+    xyz: NDArray[np.float64]
+    fields: dict[str, NDArray[Any]]
+    assumed: list[str]
+
+
+def read_fields(cloud: CloudFile, needed: Sequence[str], how: Labelling) -> Fields:
+    """The coordinates of a file and the fields that a network needs.
 
     Raises:
-        ValueError: a field that is neither there nor to be filled.
+        ValueError: a field that is neither there nor to be filled, or no point with finite values.
     """
     found = fields_of(cloud.columns, how.columns, str(cloud.path))
     missing = [name for name in needed if name not in found]
-    refused = [name for name in missing if name not in how.fill]
-    if refused:
+    if refused := [name for name in missing if name not in how.fill]:
         raise ValueError(
             f"{cloud.path}: this network needs {' and '.join(refused)}, and the file has no such "
-            f"columns. Its columns are {', '.join(cloud.columns) or 'none'}: say which they are "
-            f"(columns.{refused[0]}=[...]), or let a neutral value stand in for them "
+            f"columns. {_advice(cloud, refused)} a neutral value stand in for them "
             f"(fill=[{','.join(refused)}]), which costs accuracy."
         )
     fields = {name: found[name] for name in needed if name in found}
     names = [column for columns in fields.values() for column in columns]
     xyz, columns = _read(cloud, names)
+    finite = np.asarray(np.isfinite(xyz).all(axis=1))
+    for column in columns.values():
+        finite &= np.isfinite(column)
+    rows = None if finite.all() else np.flatnonzero(finite)
+    if rows is not None:
+        xyz, columns = xyz[rows], {name: column[rows] for name, column in columns.items()}
+    if not len(xyz):
+        raise ValueError(
+            f"{cloud.path}: none of its {cloud.num_points} points has finite values of "
+            f"{', '.join(['x', 'y', 'z', *names])}"
+        )
     arrays, assumed = to_arrays(xyz, columns, fields, how.divide_by, str(cloud.path))
     scales = {name: how.divide_by[name] for name in fields if name in how.divide_by}
     assumed += [f"{name} is divided by {scale:g}" for name, scale in scales.items()]
@@ -171,7 +219,16 @@ def read_fields(
     for name in missing:
         value = np.array(NEUTRAL[name], dtype=np.float32)
         arrays[name] = np.broadcast_to(value if len(value) > 1 else value[0], _shape(xyz, value))
-    return xyz, arrays, assumed
+    return Fields(rows, xyz, arrays, assumed)
+
+
+def _advice(cloud: CloudFile, refused: Sequence[str]) -> str:
+    if not cloud.columns:
+        return "It has coordinates only: let"
+    return (
+        f"Its columns are {', '.join(cloud.columns)}: say which they are "
+        f"(columns.{refused[0]}=[...]), or let"
+    )
 
 
 def _shape(xyz: NDArray[Any], value: NDArray[Any]) -> tuple[int, ...]:

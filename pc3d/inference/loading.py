@@ -50,8 +50,18 @@ def load(name: str | Path, device: torch.device | str | None = None) -> Predicto
 
     Raises:
         FileNotFoundError: no such weights.
-        ValueError: a damaged file, or one that pc3d did not write.
+        ValueError: a damaged file, one that pc3d did not write, or no such device.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor.of(read_weights(find_weights(name)), device)
+    path = find_weights(name)
+    return Predictor.of(read_weights(path), _device(device))
+
+
+def _device(name: torch.device | str | None) -> torch.device:
+    """The device of this name; a GPU if there is one, for none."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    known = ["cpu", *["cuda"] * bool(gpus), *gpus]
+    if str(name) not in known:
+        raise ValueError(f"device={name}: there are {', '.join(known)} on this machine")
+    return torch.device(name)

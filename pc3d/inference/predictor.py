@@ -14,7 +14,7 @@ from torch import nn
 
 from pc3d.data.collate import collate
 from pc3d.data.features import FEATURES, num_channels
-from pc3d.data.sample import read_points
+from pc3d.data.sample import bounds, check_reach, read_points
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.transforms.base import Transform
 from pc3d.data.voxelize import Voxelize
@@ -29,6 +29,8 @@ MAX_POINTS = 2_000_000
 MAX_VOXELS = 400_000
 """Budget of one forward pass, see `pc3d.tasks.tiling`."""
 MAX_OVERLAP = 0.9
+MAX_WINDOWS = 1_000_000
+"""Along a side: there is a list of all of them."""
 _SHAPES = {"color": (3,), "normal": (3,), "returns": (2,)}
 _TRANSFORMS = ("pc3d.data.transforms",)
 
@@ -134,11 +136,15 @@ class Predictor:
         """
         given = {"color": color, "normal": normal, "intensity": intensity, "returns": returns}
         fields = {name: np.asarray(array) for name, array in given.items() if array is not None}
+        xyz = np.asarray(xyz)
+        check_cloud(xyz, fields, self.fields)
+        if color is not None:
+            check_colors(fields["color"])
         num_points, num_classes = len(xyz), self.spec.num_classes
         classes = np.empty(num_points, dtype=np.int64)
         confidence = np.empty(num_points, dtype=np.float32)
         kept = np.empty((num_points, num_classes), np.float32) if probabilities else None
-        for rows, scores in self.scores(np.asarray(xyz), fields, extent, overlap):
+        for rows, scores in self.scores(xyz, fields, extent, overlap):
             classes[rows] = scores.argmax(axis=1)
             confidence[rows] = scores.max(axis=1)
             if kept is not None:
@@ -158,7 +164,7 @@ class Predictor:
             xyz: [P, 3] metres.
             fields: [P, ...] arrays of `PointSample`, as far as they are there.
             extent: metres, side of the windows; that of the training data unless given.
-            overlap: share of a window that the next one covers too, 0 to 0.5.
+            overlap: share of a window that the next one covers too, 0 to 0.9.
 
         Yields:
             [Q] rows and their [Q, C] probabilities; every row comes once.
@@ -169,7 +175,15 @@ class Predictor:
         side = self.extent if extent is None else extent
         if side is not None and not side > 0:
             raise ValueError(f"extent must be a positive number of metres; got {side}")
+        if xyz.dtype not in (np.float32, np.float64):
+            xyz = xyz.astype(np.float64)  # differences of small integers overflow
         side = bounded_extent(xyz[:, :2], inf if side is None else side, MAX_POINTS)
+        low, high = bounds(xyz[:, :2])
+        if (high - low).max() > MAX_WINDOWS * side:
+            raise ValueError(
+                f"the points reach over {(high - low).max():.4g} m, which is more than "
+                f"{MAX_WINDOWS:,} windows of {side:.4g} m: are both metres?"
+            )
 
         def score(rows: Rows) -> Scores:
             return self._score(xyz[rows], {name: array[rows] for name, array in fields.items()})
@@ -218,10 +232,15 @@ def check_cloud(
         raise ValueError(
             f"{num_bad} of {len(xyz)} points have NaN or infinite coordinates; leave them out"
         )
+    check_reach("the points", xyz)
     for name, array in fields.items():
         expected = (len(xyz), *_SHAPES.get(name, ()))
-        if array.shape != expected:
-            raise ValueError(f"{name} must be {list(expected)}; got {list(array.shape)}")
+        if array.shape != expected or array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{name} must be numbers {list(expected)}; got {array.dtype} {list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are NaN or infinite; leave such points out")
     missing = [name for name in needed if name not in fields]
     if missing:
         raise ValueError(
@@ -229,6 +248,19 @@ def check_cloud(
             f"{'is' if len(missing) == 1 else 'are'} none. Use data that has it, or weights that "
             "do without."
         )
+
+
+def check_colors(color: NDArray[Any]) -> None:
+    """Refuse colours of another scale than 0..255.
+
+    Raises:
+        ValueError: says which scale they seem to have.
+    """
+    low, high = float(color.min()), float(color.max())
+    if low < 0 or high > 255:
+        raise ValueError(f"color must be 0..255; got {low:g}..{high:g}. Colours of 16 bits / 257")
+    if color.dtype.kind == "f" and 0 < high <= 1:
+        raise ValueError(f"color must be 0..255; got {low:g}..{high:g}. Multiply by 255")
 
 
 def spec_of(facts: Mapping[str, Any]) -> DatasetSpec:

@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "CloudFile",
     "check_target",
+    "may_lack_names",
     "open_cloud",
     "read_cloud",
     "write_cloud",
@@ -45,6 +46,7 @@ _WRITERS = {
     ".laz": "las_writer.write_las",
     ".npy": "npy_writer.write_npy",
 }
+_WITHOUT_NAMES = (".npy", ".txt", ".xyz", ".csv", ".asc", ".pts", ".bin")
 EXTENSIONS = tuple(_READERS)
 """Of files that can be read."""
 OUTPUTS = tuple(_WRITERS)
@@ -74,6 +76,11 @@ def open_cloud(path: str | Path, columns: Sequence[str] = ()) -> CloudFile:
     if not cloud.num_points:
         raise ValueError(f"{path}: no points in this file")
     return cloud
+
+
+def may_lack_names(path: str | Path) -> bool:
+    """Whether files of this extension may have columns without names."""
+    return Path(path).suffix.lower() in _WITHOUT_NAMES
 
 
 def read_cloud(path: str | Path, names: Sequence[str] = (), columns: Sequence[str] = ()) -> Chunk:

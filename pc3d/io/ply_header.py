@@ -107,7 +107,9 @@ def read_header(path: str | Path) -> Header:
                 case ["property", *words] if elements:
                     properties = [*elements.values()][-1].properties
                     new = _property(words)
-                    if new and new.name not in [p.name for p in properties]:
+                    if new and new.name in [p.name for p in properties]:
+                        raise ValueError(f"{path}: two properties are named {new.name!r}")
+                    if new:
                         properties.append(new)
                         continue
             raise ValueError(f"{path}: damaged ply header at the line {line[:80]!r}")

@@ -31,7 +31,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except pickle.UnpicklingError as error:  # its words advise to run what stands in the file
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint: it is another kind of file, damaged, or holds "
+            "more than tensors and plain values"
+        ) from error
+    except (RuntimeError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
     facts = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict) or "format" not in facts:

@@ -64,6 +64,96 @@ def test_ids_become_others(run, tmp_path):
     assert found["confusion"] == [[6, 1, 0], [0, 2, 0]]
 
 
+@pytest.mark.parametrize(
+    ("mapping", "names", "miou"),
+    [
+        ("{2:5,5:2}", ["2", "5", "6"], (2 / 5 + 2 / 4 + 1 / 2) / 3),  # both are swapped
+        ("{2:5,5:6}", ["5", "6"], (2 / 5 + 3 / 6) / 2),
+        ("{2:2}", ["2", "5", "6"], (2 / 5 + 2 / 4 + 1 / 2) / 3),
+    ],
+)
+def test_ids_that_others_become_count(run, tmp_path, mapping, names, miou):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED)
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "ignore=[1]", f"map={mapping}")
+    assert [row["name"] for row in found["classes"]] == names
+    assert found["miou"] == pytest.approx(miou)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("map={1.5:2}", "map={1.5: 2}: expected a map like"),
+        ("map=3", "map=3: expected"),
+        ("ignore=[1.5]", "ignore=[1.5]: expected a list like"),
+        ("ignore=1", "ignore=1: expected"),
+        ("pred=", "pred=: expected a path"),
+    ],
+)
+def test_options_of_another_kind(run, tmp_path, argument, words):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED)
+    assert words in run("pred=pred.ply", "truth=truth.ply", argument, code=1)
+
+
+def test_scores_do_not_replace_what_is_compared(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "truth.ply", TRUTH)
+    write(tmp_path / "pred.ply", PRED)
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / "truth.ply").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for out in ("truth.ply", "./pred.ply", "folder"):
+        arguments = ["eval", "pred=pred.ply", "truth=truth.ply", f"out={out}"]
+        monkeypatch.setattr("sys.argv", arguments)
+        with pytest.raises(SystemExit):
+            program.main()
+        assert f"out={Path(out)} is a folder or a file" in capsys.readouterr().err
+    assert (tmp_path / "truth.ply").read_bytes() == before
+
+
+def test_ids_that_the_classes_do_not_have(run, tmp_path):
+    write(tmp_path / "truth.ply", [1, 2, 77, 78])
+    write(tmp_path / "pred.ply", [1, 1, 1, 2])
+    found, _ = run("pred=pred.ply", "truth=truth.ply", "classes=scannet20", "ignore=others")
+    assert found["num_labelled"] == 2 and found["oa"] == 0.5
+
+
+def test_the_new_classification_counts_not_an_old_one_beside_it(run, tmp_path):
+    place = np.arange(3.0)
+    old = {"scalar_Classification": np.array([2, 5, 6], np.float32)}
+    xyz = dict.fromkeys("xyz", place)
+    write_vertices(tmp_path / "truth.ply", {**xyz, **old})
+    new = {"classification": np.array([2, 2, 2], np.uint8)}
+    write_vertices(tmp_path / "pred.ply", {**xyz, **old, **new})
+    assert run("pred=pred.ply", "truth=truth.ply")[0]["oa"] == pytest.approx(1 / 3)
+
+
+def test_names_of_one_file_do_not_trouble_the_other(run, tmp_path):
+    write(tmp_path / "pred.ply", [2, 5])
+    (tmp_path / "truth.txt").write_text("0 0 0 9 2\n1 2 0 9 5\n")
+    arguments = ["pred=pred.ply", "truth=truth.txt", "names=[x,y,z,_,label]"]
+    assert run(*arguments)[0]["miou"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"1 2 3\n", np.array(PRED).tobytes()])
+def test_damaged_lists_of_labels_are_named(run, tmp_path, content):
+    write(tmp_path / "truth.ply", TRUTH)
+    (tmp_path / "pred.npy").write_bytes(content)
+    assert "pred.npy" in run("pred=pred.npy", "truth=truth.ply", code=1)
+
+
+def test_points_that_only_one_file_has(run, tmp_path):
+    xyz = {axis: np.arange(3.0) for axis in "xyz"}
+    holes = {**xyz, "y": np.array([0, np.nan, 2])}
+    label = {"label": np.array([2, 5, 6], np.uint8)}
+    write_vertices(tmp_path / "truth.ply", {**holes, **label})
+    write_vertices(tmp_path / "pred.ply", {**holes, **label})
+    assert run("pred=pred.ply", "truth=truth.ply")[0]["miou"] == 1
+    write_vertices(tmp_path / "pred.ply", {**xyz, **label})
+    Path("a=b.json").unlink()
+    assert "1 of 3 are apart (first at row 1)" in run("pred=pred.ply", "truth=truth.ply", code=1)
+
+
 def test_folders_are_pooled_by_name(run, tmp_path):
     write(tmp_path / "truth" / "a.ply", TRUTH)
     write(tmp_path / "truth" / "deep" / "b.ply", [2, 2])

@@ -46,6 +46,10 @@ def test_a_folder_keeps_its_form_and_copies_are_not_labelled_again(tmp_path):
     assert [t.relative_to(tmp_path).as_posix() for _, t in found] == ["out/a.laz", "out/deep/b.ply"]
     beside = [t.name for _, t in pairs(tmp_path / "in", None)]
     assert beside == ["a.labelled.laz", "b.labelled.ply"]
+    touch(tmp_path, "in/a.labelled.confidence.npy")
+    assert len(list(pairs(tmp_path / "in", None))) == 2
+    up = [t.relative_to(tmp_path).as_posix() for _, t in pairs(tmp_path / "in", str(tmp_path))]
+    assert up == ["a.laz", "deep/b.ply"]
     for out in (tmp_path / "in", tmp_path / "in" / "deep" / ".."):
         with pytest.raises(ValueError, match="must be another folder"):
             list(pairs(tmp_path / "in", str(out)))
@@ -64,6 +68,14 @@ def test_two_files_do_not_become_one(tmp_path):
             ValueError, match=r"a\.pcd and .*a\.txt would both become .*a(\.labelled)?\.ply"
         ):
             list(pairs(tmp_path / "in", out))
+
+
+def test_what_is_added_to_npy_does_not_replace_other_results(tmp_path):
+    touch(tmp_path, "in/a.npy", "in/a.b.npy")
+    assert len(list(pairs(tmp_path / "in", str(tmp_path / "out")))) == 2
+    touch(tmp_path, "in/b.npy", "in/b.p_wall.npy")
+    with pytest.raises(ValueError, match=r"b\.npy and .*b\.p_wall\.npy would both become"):
+        list(pairs(tmp_path / "in", str(tmp_path / "out")))
 
 
 def test_what_cannot_be_labelled_is_named(tmp_path):
@@ -125,6 +137,24 @@ def test_one_damaged_file_does_not_keep_the_others(room, monkeypatch, capsys):
     assert (room / "out" / "a.ply").read_bytes() == (room / "out" / "d.ply").read_bytes()
 
 
+def test_names_are_for_files_without(room, points, monkeypatch):  # noqa: F811
+    (room / "in").mkdir()
+    (room / "in" / "a.ply").write_bytes((room / "büro (1) [a]=2.ply").read_bytes())
+    xyz, color = points
+    np.save(room / "in" / "b.npy", np.column_stack([xyz[:90], color[:90], np.zeros(90)]))
+    names = "names=[x,y,z,red,green,blue,_]"
+    run(monkeypatch, "ckpt=net=1.safetensors", "input=in", "output=out", names)
+    assert len(read_vertices(room / "out" / "a.ply")["x"]) == 700
+    assert np.load(room / "out" / "b.npy").shape == (90,)
+
+
+def test_help_is_the_file_of_options(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "--help")
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0 and "overlap: 0.25 # share of a window" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -132,9 +162,31 @@ def test_one_damaged_file_does_not_keep_the_others(room, monkeypatch, capsys):
         (["ckpt=nothing", "input=x.ply"], "no file or folder at input=x.ply"),
         (["ckpt=rooms-x", "input=."], "no weights 'rooms-x'"),
         (["ckpt=net=1.safetensors", "input=.", "fill=[smell]"], "fill takes color"),
-        (["ckpt=net=1.safetensors", "input=.", "tile=3"], "tile"),
+        (
+            ["ckpt=net=1.safetensors", "input=.", "tile=3"],
+            "tile=3: expected key=value with",
+        ),
+        (["ckpt=net=1.safetensors", "input="], "input=: expected a path"),
+        (["ckpt=net=1.safetensors"], "say input=...; `pc3d predict --help`"),
+        (
+            ["ckpt=net=1.safetensors", "input=.", "confidence=yes"],
+            "confidence=yes: expected true",
+        ),
+        (["ckpt=net=1.safetensors", "input=.", "names=null"], "names=None: expected a list like"),
+        (["ckpt=net=1.safetensors", "input=.", "fill=color"], "fill=color: expected a list like"),
+        (["ckpt=net=1.safetensors", "input=.", "columns.color=[1]"], "columns={"),
+        (["ckpt=net=1.safetensors", "input=.", "divide_by.intensity=0"], "a number above 0"),
+        (["ckpt=net=1.safetensors", "input=.", "overlap=abc"], "overlap=abc: expected a number"),
+        (["ckpt=net=1.safetensors", "input=.", "device=gpu"], "device=gpu: there are cpu"),
+        (
+            ["ckpt=büro (1) [a]=2.ply", "input=."],
+            "it is another kind of file",
+        ),
         (["ckpt=net=1.safetensors", "input=büro (1) [a]=2.ply", "output=büro (1) [a]=2.ply"], ""),
-        (["ckpt=net=1.safetensors", "input=.", "extent=-3"], "extent must be a positive"),
+        (
+            ["ckpt=net=1.safetensors", "input=.", "extent=-3"],
+            "extent=-3: expected a number",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_message(room, arguments, words, monkeypatch, capsys):

@@ -24,6 +24,8 @@ XYZ = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9], [7, 8, 10]])
             {"color": ("diffuse_red", "diffuse_green", "diffuse_blue")},
         ),
         (("Red", "Green"), {}),
+        (("scalar_Classification", "classification"), {"label": ("classification",)}),
+        (("R", "G", "B", "r", "g", "b"), {"color": ("r", "g", "b")}),
         (("nz", "ny", "nx"), {"normal": ("nx", "ny", "nz")}),
         (("normal_x", "normal_y", "normal_z"), {"normal": ("normal_x", "normal_y", "normal_z")}),
         (("NormalX", "NormalY", "NormalZ"), {"normal": ("NormalX", "NormalY", "NormalZ")}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import pytest
 import torch
 
 from pc3d.inference import Predictor
-from pc3d.inference.files import LABEL, Labelling, entropy, label_file, unlabelled_id
+from pc3d.inference.files import (
+    LABEL,
+    Labelling,
+    doubtful_unit,
+    entropy,
+    label_file,
+    unlabelled_id,
+)
 from pc3d.io.cloud import read_cloud
 from pc3d.io.ply import read_vertices, write_vertices
 from pc3d.models import MinkUNet
@@ -79,6 +87,34 @@ def test_points_without_coordinates_have_no_class(predictor, points, tmp_path):
     assert found[LABEL][bad].tolist() == [0, 0, 0] and found["confidence"][bad].tolist() == [0] * 3
     assert done.num_skipped == 3 and done.counts.sum() == 797
     assert unlabelled_id(np.array([2, 0, 1])) == 3
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+def test_points_without_colours_have_no_class_and_do_not_harm_others(
+    predictor, points, tmp_path, scale
+):
+    xyz, color = points[0][:800], points[1][:800]
+    holes = color.astype(np.float64) * scale
+    holes[[3, 700], [0, 2]] = np.nan, np.inf
+    source = write(tmp_path / "a.ply", xyz, holes)
+    done = label_file(predictor, source, tmp_path / "b.ply", Labelling(confidence=True))
+    found = read_vertices(tmp_path / "b.ply")
+    kept = np.setdiff1d(np.arange(800), [3, 700])
+    expected = predictor.predict(xyz[kept], (holes / scale)[kept].astype(np.float32))
+    np.testing.assert_array_equal(found[LABEL][kept], IDS[expected.classes])
+    assert found[LABEL][[3, 700]].tolist() == [0, 0] and done.num_skipped == 2
+    assert not any("257" in remark for remark in done.remarks)
+    write(tmp_path / "a.ply", xyz, np.full((800, 3), np.nan))
+    with pytest.raises(ValueError, match="none of its 800 points has finite values of x, y"):
+        label_file(predictor, source, tmp_path / "c.ply", Labelling())
+
+
+def test_what_the_network_refuses_is_said_of_the_file(predictor, points, tmp_path):
+    xyz = points[0][:50].copy()
+    xyz[7, 0] += 1e9
+    source = write(tmp_path / "a.ply", xyz, points[1][:50])
+    with pytest.raises(ValueError, match=r"a\.ply: .*less than 1,000 km"):
+        label_file(predictor, source, tmp_path / "b.ply", Labelling())
 
 
 def test_a_missing_field_is_refused_or_filled(predictor, points, tmp_path):
@@ -189,7 +225,30 @@ def test_files_are_read_as_those_of_the_training_data(airborne, points, tmp_path
     np.testing.assert_array_equal(read_vertices(tmp_path / "f.ply")[LABEL], classes(300))
 
 
+@pytest.mark.parametrize(
+    ("size", "extent", "words"),
+    [
+        ([30, 20, 5], 12.0, None),
+        ([4.9, 4, 1], 12.0, "not 20 voxels of 0.25 m: are its coordinates metres?"),
+        ([5.1, 4, 1], 12.0, None),
+        ([3000, 2000, 239], 12.0, None),
+        ([3000, 2000, 260], 12.0, r"22 times as high as .* wide \(12 m\): are"),
+        ([3000, 2000, 260], None, None),
+    ],
+)
+def test_clouds_of_another_unit_are_doubted(size, extent, words):
+    found = doubtful_unit(np.array(size), 0.25, extent)
+    assert found is None if words is None else re.search(words, str(found))
+
+
+def test_doubts_come_before_the_work(predictor, points, tmp_path, caplog):
+    xyz, color = points
+    source = write(tmp_path / "a.ply", (xyz[:50] - xyz[0]) / 1000, color[:50])
+    label_file(predictor, source, tmp_path / "b.ply", Labelling())
+    assert "a.ply" in caplog.text and "are its coordinates metres?" in caplog.text
+
+
 def test_returns_of_the_wrong_shape(airborne, points):
     xyz, values = points[0][:5], np.zeros(5)
-    with pytest.raises(ValueError, match=r"returns must be \[5, 2\]; got \[5\]"):
+    with pytest.raises(ValueError, match=r"returns must be numbers \[5, 2\]; got float64 \[5\]"):
         airborne.predict(xyz, intensity=values, returns=values)

@@ -152,9 +152,20 @@ def test_weights_that_say_too_little(weights, key):
         ({"xyz": np.full((5, 3), np.nan)}, "5 of 5 points have NaN"),
         ({"xyz": np.array([["a"] * 3])}, "must be numbers"),
         ({"color": None}, "needs the color of every point, and there is none"),
-        ({"color": np.zeros((4, 3))}, r"color must be \[5, 3\]; got \[4, 3\]"),
-        ({"color": np.zeros(5)}, r"color must be \[5, 3\]; got \[5\]"),
-        ({"intensity": np.zeros((5, 1))}, r"intensity must be \[5\]; got \[5, 1\]"),
+        ({"color": np.zeros((4, 3))}, r"color must be numbers \[5, 3\]; got float64 \[4, 3\]"),
+        ({"color": np.zeros(5)}, r"color must be numbers \[5, 3\]; got float64 \[5\]"),
+        ({"intensity": np.zeros((5, 1))}, r"intensity must be numbers \[5\]; got float64 \[5, 1\]"),
+        ({"color": np.full((5, 3), "a")}, "color must be numbers"),
+        ({"color": np.full((5, 3), np.nan)}, "color has values that are NaN or infinite"),
+        ({"color": np.full((5, 3), 0.5)}, r"color must be 0..255; got 0.5..0.5. Multiply by 255"),
+        ({"color": np.full((5, 3), 256)}, "got 256..256. Colours of 16 bits / 257"),
+        ({"color": np.full((5, 3), -1)}, "color must be 0..255; got -1..-1"),
+        ({"xyz": None}, r"numbers \[P, 3\]; got object"),
+        ({"xyz": np.eye(5, 3) * 1e7}, "the points: .*less than 1,000 km"),
+        (
+            {"extent": 1e-9, "xyz": np.eye(5, 3)},
+            "1 m, .* 1,000,000 windows of 1e-09",
+        ),
         ({"overlap": 1.0}, "overlap is a share"),
         ({"extent": 0}, "positive number of metres; got 0"),
     ],
@@ -163,6 +174,22 @@ def test_bad_input_is_refused_before_any_work(predictor, change, words):
     arguments = {"xyz": np.zeros((5, 3)), "color": np.zeros((5, 3)), **change}
     with pytest.raises(ValueError, match=words):
         predictor.predict(**arguments)
+
+
+def test_small_integers_do_not_overflow(predictor, points):
+    xyz = np.rint((points[0][:500] - points[0].mean(axis=0)) * (8, 12, 3)).astype(np.int64)
+    assert xyz.min() < -100 and 100 < xyz.max() < 128
+    expected = predictor.predict(xyz.astype(np.float64), points[1][:500])
+    found = predictor.predict(xyz.astype(np.int8), points[1][:500])
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+    np.testing.assert_array_equal(found.classes, expected.classes)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "gpu", 0])
+def test_devices_that_are_not_there(weights, tmp_path, device):
+    write_weights(tmp_path / "a.safetensors", weights)
+    with pytest.raises(ValueError, match=f"device={device}: there are cpu"):
+        pc3d.load(tmp_path / "a.safetensors", device)
 
 
 def test_one_point_is_a_cloud(predictor):

@@ -130,7 +130,7 @@ def test_ascii_without_a_last_line_end(tmp_path):
         (b"vertex 2\n", b"vertex 2\nelement vertex 2\n", "damaged ply header"),
         (b"vertex 2\n", b"vertex 2\nelement camera 9\n", "element without properties|truncated"),
         (b"float y", b"real y", "damaged ply header"),
-        (b"float y", b"float x", "damaged ply header"),
+        (b"float y", b"float x", "two properties are named 'x'"),
         (b"float y", b"list float int y", "damaged ply header"),
         (b"float y", b"list uchar int y", "damaged or truncated|no y"),
         (b"format ascii 1.0\n", b"", "no format"),
