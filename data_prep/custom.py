@@ -21,7 +21,7 @@ from rich.console import Console
 
 from data_prep import preparation, survey
 from data_prep.arguments import count, flag, parse_arguments
-from data_prep.preparation import Preparation
+from data_prep.preparation import RECORD, Preparation
 from data_prep.tiles import TiledFiles
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.custom import DESCRIPTION, Custom, Listing, PointFiles, is_point_file
@@ -75,6 +75,8 @@ def run_program(arguments: Sequence[str]) -> int:
         if flag("dry_run", values["dry_run"]):
             tile, num_workers = _tile(values["tile"]), count("num_workers", values["num_workers"])
             return survey.report(_listing(values), tile, num_workers)
+        if values["out"]:
+            _refuse_left_over(_listing(values), Path(values["out"]).expanduser())
     except (*USER_ERRORS, OSError) as error:
         console.print(f"{NAME}: {message(error)}", style="red", markup=False)
         return 2
@@ -83,6 +85,18 @@ def run_program(arguments: Sequence[str]) -> int:
         source = _listing(values).description.path
         write_bytes(Path(values["out"]).expanduser() / DESCRIPTION, source.read_bytes())
     return status
+
+
+def _refuse_left_over(listing: Listing, out: Path) -> None:
+    """Raise a `ValueError` if `out` holds scenes of files that are in no split any more."""
+    files = {path for split in listing.patterns for path in listing.files(split)}
+    wanted = {path.relative_to(listing.root).as_posix() for path in files}
+    there = sorted(path.parent.relative_to(out).as_posix() for path in out.rglob(RECORD))
+    if left := [n for n in there if n not in wanted and "/." not in f"/{n}"]:
+        raise ValueError(
+            f"{out / left[0]}: its file is in no split any more ({len(left)} such folders). Remove "
+            "them, or prepare into another folder"
+        )
 
 
 if __name__ == "__main__":

@@ -125,8 +125,9 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     if out == raw or out in raw.parents or raw in out.parents:
         raise ValueError(f"out={out} and raw={raw} must not contain each other")
     for parent in {(out / folder).parent for folder in preparation.folders}:
-        for stale in parent.glob(f".*{_PARTIAL}"):  # of a run that was killed
-            shutil.rmtree(stale)
+        for stale in parent.glob(f".*{_PARTIAL}"):
+            if not _is_alive(stale):
+                shutil.rmtree(stale)
     others = _other_records(preparation, out)
     pending = {*_pending(out), *preparation.folders}
     _write_prepared(preparation, out, pending)
@@ -154,6 +155,15 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     _write_prepared(preparation, out, {*_pending(out)} - {*kept, *made})
     num_unlabelled = sum(not record["labels"] for record in records.values())
     return Result(len(made), len(kept), num_unlabelled, failures)
+
+
+def _is_alive(partial: Path) -> bool:
+    """Whether the process that writes a partial scene still runs, on this machine."""
+    try:
+        os.kill(int(partial.name.split(".")[-2]), 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from pc3d.data.specs import SPECS
 from pc3d.inference import find_weights
 from pc3d.inference.predictor import spec_of
 from pc3d.io.arrays import INTEGERS, read_array
-from pc3d.io.cloud import EXTENSIONS, may_lack_names, open_cloud, read_cloud
+from pc3d.io.cloud import EXTENSIONS, names_for, open_cloud, read_cloud
 from pc3d.io.reading import reading
 from pc3d.models.weights import read_weights
 from pc3d.utils.files import write_json
@@ -86,7 +86,8 @@ def evaluate(options: DictConfig) -> Result:
             mapped = true, of_class.get(predicted, predicted)
             table[mapped] = table.get(mapped, 0) + count
     seen = {true for true, _ in table}
-    ids = [i for i in (known or sorted(seen)) if i not in ignored]
+    gone = {*mapping} - {*mapping.values()}
+    ids = [i for i in (known or sorted(seen)) if i not in ignored | gone]
     outside = sorted(seen - set(known) - ignored) if known and not takes_others else []
     if outside:
         raise ValueError(
@@ -99,7 +100,7 @@ def evaluate(options: DictConfig) -> Result:
         "metric": "miou_point",
         "protocol": f"{len(found)} files pooled, ids as they stand in the files",
         "label_space": str(options.classes or "ids of the truth"),
-        **summary(matrix_of(table, ids), [known.get(i, str(i)) if known else str(i) for i in ids]),
+        **summary(matrix_of(table, ids), [known.get(i, str(i)) for i in ids]),
         "num_points": sum(table.values()),
         "scenes": [str(pred) for pred, _ in found],
     }
@@ -128,7 +129,8 @@ def label_space(name: str | None) -> DatasetSpec | None:
     if name in SPECS:
         return SPECS[name]
     try:
-        return spec_of(read_weights(find_weights(name)).facts["spec"])
+        weights = read_weights(find_weights(name))
+        return spec_of(weights.facts.get("spec", {}), weights.source)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"classes={name}: {error}. Label spaces are {', '.join(SPECS)}"
@@ -170,7 +172,8 @@ def _files(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        is_hidden = path.name.startswith(".")
+        if path.is_file() and path.suffix.lower() in EXTENSIONS and not is_hidden:
             name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(f".{MARK}")
             if name in found:
                 raise ValueError(f"{found[name]} and {path} have the same name: which one counts?")
@@ -214,7 +217,7 @@ def _labels(
     """Coordinates, which a file of nothing but labels lacks, and ids."""
     if path.suffix.lower() == ".npy" and _is_list(path):
         return None, read_array(path, kinds=INTEGERS).astype(np.int64)
-    names = names if may_lack_names(path) else ()
+    names = names_for(path, names)
     cloud = open_cloud(path, names)
     mapping = {} if column is None else {"label": (column,)}
     fields = fields_of(cloud.columns, mapping, str(path))

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from pc3d.cli.errors import message, report_errors
+from pc3d.cli.errors import USER_ERRORS, message, report_errors
 from pc3d.cli.options import (
     FLAG,
     NUMBER,
@@ -29,7 +30,7 @@ from pc3d.cli.options import (
 )
 from pc3d.inference import Predictor, load
 from pc3d.inference.files import NEUTRAL, Labelled, Labelling, label_file
-from pc3d.io.cloud import EXTENSIONS, OUTPUTS, may_lack_names
+from pc3d.io.cloud import EXTENSIONS, OUTPUTS, names_for
 from pc3d.utils.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -66,20 +67,19 @@ def predict(options: DictConfig) -> list[Path]:
     how = labelling(options)
     jobs = list(pairs(Path(options.input), options.output))
     predictor = load(options.ckpt, options.device)
-    describe(predictor, str(options.ckpt))
+    describe(predictor, str(options.ckpt), how.extent or predictor.extent)
     keep_freed_memory()
-    unnamed = replace(how, names=())  # for files that say what their columns are
     failures: list[Exception] = []
     written = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for source, target in jobs:
             task = progress.add_task(source.name, total=1.0)
             try:
-                given = how if len(jobs) == 1 or may_lack_names(source) else unnamed
+                given = how if len(jobs) == 1 else replace(how, names=names_for(source, how.names))
                 labelled = label_file(
                     predictor, source, target, given, partial(_show, progress, task)
                 )
-            except (ValueError, OSError) as error:
+            except USER_ERRORS as error:
                 failures.append(error)
                 continue
             finally:
@@ -187,8 +187,8 @@ def _holder(path: Path) -> Path:
 
 
 def _is_input(path: Path) -> bool:
-    is_copy = f".{MARK}." in path.name
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not is_copy
+    is_other = f".{MARK}." in path.name or path.name.startswith(".")
+    return path.suffix.lower() in EXTENSIONS and path.is_file() and not is_other
 
 
 def _is_same(a: Path, b: Path) -> bool:
@@ -205,9 +205,9 @@ def _name_of_copy(path: Path, is_beside: bool) -> str:
     return f"{path.stem}{f'.{MARK}' * is_beside}{suffix if suffix in OUTPUTS else '.ply'}"
 
 
-def describe(predictor: Predictor, name: str) -> None:
-    """Say what the network is and what it looks at."""
-    spec, extent = predictor.spec, predictor.extent
+def describe(predictor: Predictor, name: str, extent: float | None) -> None:
+    """Say what the network is, and that it looks at windows of `extent` metres, if at any."""
+    spec = predictor.spec
     log.info(
         "%s: %d classes of %s (%s); features %s; voxels of %g m; %s",
         name,
@@ -235,7 +235,7 @@ def report(predictor: Predictor, source: Path, target: Path, labelled: Labelled)
         column.justify = "right"
     for name, count in zip(predictor.spec.class_names, labelled.counts.tolist(), strict=True):
         if count:
-            table.add_row(name, f"{count:,}", f"{100 * count / labelled.num_points:.1f} %")
+            table.add_row(escape(name), f"{count:,}", f"{100 * count / labelled.num_points:.1f} %")
     console = Console()
     console.print(table)
     console.print(f"written to {target}", soft_wrap=True, markup=False)

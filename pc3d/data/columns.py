@@ -134,6 +134,8 @@ def color_scale(dtype: np.dtype, low: float, high: float, source: str) -> tuple[
     Raises:
         ValueError: values that no colours have.
     """
+    if np.isnan(low):  # readers refuse such points, and say where they are
+        return 1.0, ""
     if low < 0 or high > 65535:
         raise ValueError(
             f"{source}: colours lie in {low:g}..{high:g}; expected 0..255, 0..65535 or 0..1. Are "

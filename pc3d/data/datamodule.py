@@ -80,6 +80,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.voting = Voting()
         self.is_tested: Callable[[str], bool] | None = None
         self._sizes: list[SceneSize] | None = None
+        self._extent: float | None = None
 
     @property
     def spec(self) -> DatasetSpec:
@@ -110,12 +111,12 @@ class SegmentationDataModule(pl.LightningDataModule):
     def measured(self) -> dict[str, Any]:
         """What only the training scenes tell: `extent`, metres, the longer side of the largest.
 
-        None for single scans of a LiDAR, which are looked at as a whole.
+        None for single scans of a LiDAR, which are looked at as a whole. It is looked up once.
         """
-        if self.spec.sensor == "lidar":
-            return {"extent": None}
-        voxel_size = self.voxelize.voxel_size
-        return {"extent": largest_extent(self.reader, "train", voxel_size, self.cache_dir)}
+        if self._extent is None and self.spec.sensor != "lidar":
+            voxel_size = self.voxelize.voxel_size
+            self._extent = largest_extent(self.reader, "train", voxel_size, self.cache_dir)
+        return {"extent": self._extent}
 
     def class_counts(self) -> list[int]:
         """Points of each class in the training split, for weights of classes.
@@ -135,9 +136,12 @@ class SegmentationDataModule(pl.LightningDataModule):
             self.prepare()
         if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
             self._train_sizes()  # fills the cache that the other processes read
+            self.measured()
 
     def setup(self, stage: str) -> None:
         """Say how much memory loading needs, and warn if there is less."""
+        if self.trainer is not None and stage == TrainerFn.FITTING:
+            self.measured()  # not when a checkpoint is saved, when the data may have moved
         if self.trainer is None or not self.trainer.is_global_zero:
             return
         fitting = stage == TrainerFn.FITTING

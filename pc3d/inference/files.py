@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ NEUTRAL: Mapping[str, tuple[float, ...]] = {
 """What stands in for a field that a file lacks: grey, upwards, nothing, the only return."""
 _FEWEST_VOXELS = 20
 _HIGHEST = 20  # widths of the training's scenes
+_LAS = (".las", ".laz")
 LABEL = "classification"
 """The column that the ids of the classes are written to."""
 
@@ -105,7 +107,12 @@ def label_file(
     cloud = open_cloud(source, how.names)
     check_target(source, target)  # before the work
     how = as_trained(how, predictor.facts.get("conventions", {}), cloud)
-    rows, xyz, fields, assumed = read_fields(cloud, predictor.fields, how)
+    rows, xyz, fields, num_nowhere, assumed = read_fields(cloud, predictor.fields, how)
+    if num_nowhere and target.suffix.lower() in _LAS:
+        raise ValueError(
+            f"{source}: {num_nowhere} points have no finite coordinates, which LAS cannot hold. "
+            "Write .ply or .npy."
+        )
     low, high = bounds(xyz)
     size = " x ".join(f"{side:.4g}" for side in high - low)
     assumed.append(f"it is {size} m large, if its coordinates are metres")
@@ -162,7 +169,8 @@ def as_trained(
         cloud: the file, which may lack their columns.
     """
     columns = conventions.get("columns", {})
-    there = {field: names for field, names in columns.items() if {*names} <= {*cloud.columns}}
+    known = {name.lower() for name in cloud.columns}
+    there = {f: names for f, names in columns.items() if {n.lower() for n in names} <= known}
     divide_by = {**conventions.get("divide_by", {}), **how.divide_by}
     return replace(how, columns={**there, **how.columns}, divide_by=divide_by)
 
@@ -174,12 +182,14 @@ class Fields(NamedTuple):
         rows: [Q] the points without NaN or infinite values; None for all.
         xyz: [Q, 3] their coordinates.
         fields: [Q, ...] arrays of `PointSample`.
+        num_nowhere: points of the file without finite coordinates.
         assumed: about the file, a sentence each.
     """
 
     rows: NDArray[np.int64] | None
     xyz: NDArray[np.float64]
     fields: dict[str, NDArray[Any]]
+    num_nowhere: int
     assumed: list[str]
 
 
@@ -201,6 +211,7 @@ def read_fields(cloud: CloudFile, needed: Sequence[str], how: Labelling) -> Fiel
     names = [column for columns in fields.values() for column in columns]
     xyz, columns = _read(cloud, names)
     finite = np.asarray(np.isfinite(xyz).all(axis=1))
+    num_nowhere = len(xyz) - int(finite.sum())
     for column in columns.values():
         finite &= np.isfinite(column)
     rows = None if finite.all() else np.flatnonzero(finite)
@@ -219,7 +230,7 @@ def read_fields(cloud: CloudFile, needed: Sequence[str], how: Labelling) -> Fiel
     for name in missing:
         value = np.array(NEUTRAL[name], dtype=np.float32)
         arrays[name] = np.broadcast_to(value if len(value) > 1 else value[0], _shape(xyz, value))
-    return Fields(rows, xyz, arrays, assumed)
+    return Fields(rows, xyz, arrays, num_nowhere, assumed)
 
 
 def _advice(cloud: CloudFile, refused: Sequence[str]) -> str:
@@ -259,7 +270,7 @@ def _label(
     advance: Callable[[float], None],
 ) -> dict[str, NDArray[Any]]:
     """The columns that are added, by name; of the label the class, not yet its id."""
-    names = predictor.spec.class_names
+    names = [re.sub(r"[/\\\0:]", "_", name) for name in predictor.spec.class_names]  # also of files
     added: dict[str, NDArray[Any]] = {LABEL: np.empty(len(xyz), np.uint16)}
     more = ["confidence"] * how.confidence + ["entropy"] * how.entropy
     more += [f"p_{name}" for name in names] * how.probabilities
@@ -288,7 +299,7 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 def class_ids(spec: DatasetSpec, target: Path) -> tuple[NDArray[np.int64], list[str]]:
     """[C], the id that a class has in a file, and a remark if it is not that of its data set."""
     ids = np.array(spec.raw_ids, dtype=np.int64)
-    if target.suffix.lower() not in (".las", ".laz") or (ids.min() >= 0 and ids.max() <= 255):
+    if target.suffix.lower() not in _LAS or (ids.min() >= 0 and ids.max() <= 255):
         return ids, []
     remark = f"classes are numbered from 0: the ids of {spec.name} do not fit into a byte of LAS"
     return np.arange(spec.num_classes), [remark]

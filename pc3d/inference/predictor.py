@@ -25,7 +25,8 @@ from pc3d.tasks.tiling import predict_points
 from pc3d.utils.trusted import build_trusted
 
 MAX_POINTS = 2_000_000
-"""Points in a square of a window's size; windows get smaller until it is kept, to bound memory."""
+"""Points in a square of a window's size on a grid; windows get smaller until it is kept, to bound
+memory. A window across four squares may hold up to four times as many."""
 MAX_VOXELS = 400_000
 """Budget of one forward pass, see `pc3d.tasks.tiling`."""
 MAX_OVERLAP = 0.9
@@ -87,7 +88,7 @@ class Predictor:
                 f"{weights.source} does not say its {', '.join(missing)}: it was written by an "
                 "older pc3d. Export it from its run: pc3d export run=<run folder> out=<file>."
             )
-        spec = spec_of(facts["spec"])
+        spec = spec_of(facts["spec"], weights.source)
         voxelize = Voxelize(voxel_size=facts["voxel_size"], features=tuple(facts["features"]))
         transforms = build_trusted(list(facts["transforms"]), _TRANSFORMS, weights.source)
         network = build_network(weights, num_channels(voxelize.features), spec.num_classes)
@@ -263,13 +264,20 @@ def check_colors(color: NDArray[Any]) -> None:
         raise ValueError(f"color must be 0..255; got {low:g}..{high:g}. Multiply by 255")
 
 
-def spec_of(facts: Mapping[str, Any]) -> DatasetSpec:
-    """The label space that a checkpoint's facts hold."""
-    return DatasetSpec(
-        name=facts["name"],
-        class_names=tuple(facts["class_names"]),
-        palette=tuple((int(r), int(g), int(b)) for r, g, b in facts["palette"]),
-        raw_ids=tuple(facts["raw_ids"]),
-        # JSON has no keys that are numbers.
-        raw_to_class={int(raw): int(known) for raw, known in facts["raw_to_class"].items()},
-    )
+def spec_of(facts: Mapping[str, Any], source: str) -> DatasetSpec:
+    """The label space that the facts of some weights hold.
+
+    Raises:
+        ValueError: they hold none; `source` is named.
+    """
+    try:
+        return DatasetSpec(
+            name=facts["name"],
+            class_names=tuple(facts["class_names"]),
+            palette=tuple((int(r), int(g), int(b)) for r, g, b in facts["palette"]),
+            raw_ids=tuple(facts["raw_ids"]),
+            # JSON has no keys that are numbers.
+            raw_to_class={int(raw): int(known) for raw, known in facts["raw_to_class"].items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{source}: its label space is damaged ({error!r})") from error

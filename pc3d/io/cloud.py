@@ -24,7 +24,7 @@ __all__ = [
     "Chunk",
     "CloudFile",
     "check_target",
-    "may_lack_names",
+    "names_for",
     "open_cloud",
     "read_cloud",
     "write_cloud",
@@ -46,7 +46,7 @@ _WRITERS = {
     ".laz": "las_writer.write_las",
     ".npy": "npy_writer.write_npy",
 }
-_WITHOUT_NAMES = (".npy", ".txt", ".xyz", ".csv", ".asc", ".pts", ".bin")
+_NAMED = (".ply", ".las", ".laz", ".pcd", ".npz")
 EXTENSIONS = tuple(_READERS)
 """Of files that can be read."""
 OUTPUTS = tuple(_WRITERS)
@@ -78,9 +78,9 @@ def open_cloud(path: str | Path, columns: Sequence[str] = ()) -> CloudFile:
     return cloud
 
 
-def may_lack_names(path: str | Path) -> bool:
-    """Whether files of this extension may have columns without names."""
-    return Path(path).suffix.lower() in _WITHOUT_NAMES
+def names_for(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns as far as they are for a file: none where its format has its own."""
+    return () if path.suffix.lower() in _NAMED else tuple(names)
 
 
 def read_cloud(path: str | Path, names: Sequence[str] = (), columns: Sequence[str] = ()) -> Chunk:

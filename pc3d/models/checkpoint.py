@@ -39,7 +39,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (RuntimeError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
     facts = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(facts, dict) or "format" not in facts:
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise ValueError(
             f"{path} was not written by pc3d: it lacks the entry {KEY!r} with label space and model"
         )

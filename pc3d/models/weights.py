@@ -63,7 +63,7 @@ def read_weights(path: str | Path) -> Weights:
         raise ValueError(
             f"{path}: damaged or truncated ({error}). Copy or download it again."
         ) from error
-    if not isinstance(facts, dict) or "format" not in facts:
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise ValueError(
             f"{path} was not written by pc3d: its header lacks the entry {KEY!r} with label space "
             "and model"

@@ -52,3 +52,20 @@ def test_wrong_arguments_are_one_message(arguments, words, tmp_path, monkeypatch
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and words in error and "Traceback" not in error
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_layers_are_what_they_are_called(tmp_path, monkeypatch):
+    shown = []
+
+    def keep(path, *arguments, **_):
+        layers = next(a for a in arguments if isinstance(a, list))
+        shown.append({layer.name: layer.values for layer in layers})
+
+    monkeypatch.setattr(demo, "write_page", keep)
+    monkeypatch.setattr(demo, "write_picture", keep)
+    run(monkeypatch, tmp_path, "out=a")
+    room = ScanNet(tmp_path / "a" / "scan").read(demo.SCENE, "test")
+    assert len(shown) == 2
+    for layers in shown:
+        np.testing.assert_array_equal(layers["ground truth"], room.segment)
+        assert (layers["prediction"] >= 0).all()

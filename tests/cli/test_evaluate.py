@@ -10,6 +10,8 @@ import pytest
 
 from pc3d.cli import evaluate as program
 from pc3d.io.ply import write_vertices
+from tests.cli.test_predict import room  # noqa: F401
+from tests.inference.conftest import points, weights  # noqa: F401
 
 TRUTH = [2, 2, 2, 2, 5, 5, 5, 6, 6, 1]
 PRED = [2, 2, 5, 9, 5, 5, 2, 6, 9, 6]
@@ -221,3 +223,25 @@ def test_files_that_do_not_belong_together(run, tmp_path):
     assert "no id is left to score" in run(
         "pred=pred.ply", "truth=truth.ply", "ignore=[1,2,5,6]", code=1
     )
+
+
+def test_columns_names_and_classes_of_weights(room, monkeypatch):  # noqa: F811
+    place = np.arange(4.0)
+    xyz = np.stack([place, place, place], axis=1)
+    ids = {"mine": np.array([2, 5, 5, 6], np.int32), "label": np.zeros(4, np.int32)}
+    write_vertices(room / "p.ply", {**dict.fromkeys("xyz", place), **ids})
+    np.savetxt(room / "t.txt", np.column_stack([xyz, [2, 2, 5, 6]]))
+
+    def scores(*arguments):
+        monkeypatch.setattr("sys.argv", ["eval", *arguments, "out=s.json"])
+        program.main()
+        return json.loads((room / "s.json").read_text())
+
+    np.save(room / "t.npy", np.array([2, 2, 5, 6]))
+    assert scores("pred=p.ply", "truth=t.npy", "pred_column=mine")["oa"] == 0.75
+    np.savetxt(room / "p.txt", np.column_stack([xyz, [2, 5, 5, 6]]))
+    found = scores("pred=p.txt", "truth=t.txt", "names=[x,y,z,label]")
+    assert found["oa"] == 0.75
+    named = ["pred=p.ply", "truth=t.npy", "pred_column=mine", "classes=net=1.safetensors"]
+    assert [row["name"] for row in scores(*named)["classes"]] == ["ground", "tree", "roof"]
+    assert [row["name"] for row in scores(*named, "map={6:5}")["classes"]] == ["ground", "tree"]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pc3d.cli import predict as program
+from pc3d.cli.config import compose_config
 from pc3d.cli.predict import pairs
+from pc3d.inference.files import Labelling
 from pc3d.io.ply import read_vertices, write_vertices
 from pc3d.models.weights import write_weights
 from tests.inference.conftest import points, predictor, weights  # noqa: F401
@@ -42,6 +44,7 @@ def test_an_output_is_a_file_or_a_folder(tmp_path):
 
 def test_a_folder_keeps_its_form_and_copies_are_not_labelled_again(tmp_path):
     touch(tmp_path, "in/a.laz", "in/deep/b.ply", "in/a.labelled.laz", "in/notes.md", "in/c.laz/x")
+    touch(tmp_path, "in/._a.laz")  # of macOS
     found = list(pairs(tmp_path / "in", str(tmp_path / "out")))
     assert [t.relative_to(tmp_path).as_posix() for _, t in found] == ["out/a.laz", "out/deep/b.ply"]
     beside = [t.name for _, t in pairs(tmp_path / "in", None)]
@@ -197,3 +200,39 @@ def test_wrong_arguments_are_one_message(room, arguments, words, monkeypatch, ca
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
     assert {path: path.read_bytes() for path in room.rglob("*") if path.is_file()} == before
+
+
+def test_every_option_arrives():
+    given = ["ckpt=a", "input=b", "names=[x,y,z,_]", "columns.color=[a,b,c]", "fill=[normal]"]
+    given += ["divide_by.intensity=4", "extent=7", "overlap=0.5"]
+    given += ["confidence=true", "entropy=true", "probabilities=true"]
+    assert program.labelling(compose_config("predict", given)) == Labelling(
+        names=["x", "y", "z", "_"],
+        columns={"color": ["a", "b", "c"]},
+        divide_by={"intensity": 4},
+        fill=["normal"],
+        extent=7,
+        overlap=0.5,
+        confidence=True,
+        entropy=True,
+        probabilities=True,
+    )
+    assert program.labelling(compose_config("predict", given[:2])) == Labelling(names=[], fill=[])
+
+
+def test_one_bad_file_skipped_points_and_the_device(room, monkeypatch, capsys, caplog):
+    (room / "bad.ply").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "ckpt=net=1.safetensors", "input=bad.ply")
+    assert "files were not labelled" not in capsys.readouterr().err  # one file: its own message
+    xyz = np.random.default_rng(0).random((50, 3))
+    xyz[7] = np.nan
+    vertices = {axis: xyz[:, k] for k, axis in enumerate("xyz")}
+    colors = dict.fromkeys(("red", "green", "blue"), np.zeros(50, np.uint8))
+    write_vertices(room / "holes.ply", {**vertices, **colors})
+    devices = []
+    load = program.load
+    monkeypatch.setattr(program, "load", lambda n, d: devices.append(d) or load(n, d))
+    run(monkeypatch, "ckpt=net=1.safetensors", "input=holes.ply", "device=cpu")
+    assert "holes.ply: 1 points have values that are NaN or infinite" in caplog.text
+    assert devices == ["cpu"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import pc3d
 from pc3d.cli import export as export_program
@@ -26,6 +28,7 @@ from pc3d.data.datasets import ScanNet, scannet
 from pc3d.data.specs import SCANNET20
 from pc3d.io.ply import read_vertices
 from pc3d.metrics import ConfusionMatrix, scores
+from pc3d.models.weights import read_weights
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import checkpoint_path, read_run
 from tests.cli.conftest import finish, program
@@ -341,3 +344,33 @@ def test_a_sweep_with_two_processes_per_job_is_refused(start):
     process = start(*program("train.py"), "-m", *TINY, "trainer=ddp_cpu", "seed=1,2")
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0 and "a sweep (-m) cannot have 2 processes" in output
+
+
+def test_what_an_export_says(trained, call, tmp_path):
+    """Also of a checkpoint of an older pc3d, and nothing of the places on this machine."""
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    last = old / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    transforms = [{"_target_": "pc3d.data.transforms.CenterShift"}]
+    config = OmegaConf.load(old / "config.yaml")
+    config.augment.eval = transforms
+    OmegaConf.save(config, old / "config.yaml")
+    extent = content["pc3d"].pop("extent")
+    del content["pc3d"]["transforms"]
+    torch.save(content, last)
+    overrides = OmegaConf.load(old / "overrides.yaml")
+    OmegaConf.save([*overrides, "paths.cache_dir=/secret"], old / "overrides.yaml")
+    facts = {}
+    for name, options in {"a": [], "b": ["half=true"]}.items():
+        out = tmp_path / f"{name}.safetensors"
+        call(export_program.main, [f"run={old}", f"out={out}", "ckpt=last", *options])
+        facts = read_weights(out).facts
+        assert facts["transforms"] == transforms and facts["extent"] == extent > 0
+        said = facts["training"]
+        assert said["checkpoint_hash"] == file_hash(last)
+        assert said["overrides"] == list(overrides)
+        environment = json.loads((old / "environment.json").read_text())
+        assert said["commit"] == environment["commit"]
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in "ab"]
+    assert sizes[1] < 0.7 * sizes[0]

@@ -125,6 +125,10 @@ def test_values_that_no_colours_have(low, high):
         color_scale(np.dtype("i4"), low, high, "f.ply")
 
 
+def test_colours_with_nan_are_left_to_readers():
+    assert color_scale(np.dtype("f4"), np.nan, np.nan, "f") == (1.0, "")
+
+
 def test_arrays_of_every_field():
     columns = {
         "b": np.array([0, 257, 514, 65535], np.uint16),

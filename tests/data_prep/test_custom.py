@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +328,15 @@ def test_the_airborne_sample_in_tiles(shared_data, tmp_path):
     assert sample.origin.tolist()[:2] == [770550, 6277550]
     assert np.abs(sample.xyz[:, :2]).max() <= 25
     assert sample.returns.max() == 4 and sample.color is None
+
+
+def test_files_that_left_the_splits_are_not_kept(raw, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(raw, out) == 0
+    (raw / "train" / "deep" / "b.npy").rename(raw / "val" / "b.npy")
+    assert run(raw, out) == 2
+    assert "train/deep/b.npy: its file is in no split any more (1 such" in capsys.readouterr().err
+    assert not (out / "val" / "b.npy").exists()
+    shutil.rmtree(out / "train" / "deep")
+    assert run(raw, out) == 0
+    assert Custom(out).scenes("val") == ["val/b", "val/c"]

@@ -229,14 +229,16 @@ def test_a_full_disk_and_what_a_killed_run_left(kitti, tmp_path, monkeypatch, ca
     assert f"{out}/sequences/00/000000'" in shown
     assert [p.name for p in out.rglob("*") if p.is_file()] == ["prepared.json"]
     monkeypatch.undo()
-    stale = out / "sequences" / "00" / ".000000.77.partial"
+    stale = out / "sequences" / "00" / ".000000.7777777.partial"
     stale.mkdir(parents=True)
     np.save(stale / "coord.npy", np.zeros((1, 3)))
     layout = ProcessedLayout(out, {"train": ["sequences/00"]}, names_hold_group=True)
     assert not layout.is_there()
     assert layout.scenes("train") == []
+    other = stale.with_name(f".000001.{os.getppid()}.partial")  # of a process that lives
+    other.mkdir()
     assert run(semantickitti, kitti, out) == 0
-    assert not stale.exists()
+    assert not stale.exists() and other.exists()
 
 
 def test_parts_are_prepared_one_after_the_other(kitti, tmp_path, capsys):

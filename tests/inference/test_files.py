@@ -219,6 +219,9 @@ def test_files_are_read_as_those_of_the_training_data(airborne, points, tmp_path
     done = label_file(airborne, usual, tmp_path / "d.ply", how)
     np.testing.assert_array_equal(read_vertices(tmp_path / "d.ply")[LABEL], classes(150))
     assert "intensity is divided by 150" in done.remarks
+    small = write(tmp_path / "s.ply", xyz, amplitude=amplitude, intensity=decoy, **pulse)
+    label_file(airborne, small, tmp_path / "t.ply", Labelling())
+    np.testing.assert_array_equal(read_vertices(tmp_path / "t.ply")[LABEL], classes(300))
     how = Labelling(columns={"intensity": ["other"]})
     other = write(tmp_path / "e.ply", xyz, Amplitude=decoy, other=amplitude, **pulse)
     label_file(airborne, other, tmp_path / "f.ply", how)
@@ -252,3 +255,65 @@ def test_returns_of_the_wrong_shape(airborne, points):
     xyz, values = points[0][:5], np.zeros(5)
     with pytest.raises(ValueError, match=r"returns must be numbers \[5, 2\]; got float64 \[5\]"):
         airborne.predict(xyz, intensity=values, returns=values)
+
+
+def test_points_without_coordinates_get_an_id_that_no_class_has(predictor, points, tmp_path):
+    xyz, color = points
+    holes = xyz[:300].copy()
+    holes[5] = np.nan
+    zero = replace(predictor, spec=replace(predictor.spec, raw_ids=(0, 1, 6)))
+    source = write(tmp_path / "a.ply", holes, color[:300])
+    label_file(zero, source, tmp_path / "b.ply", Labelling())
+    assert read_vertices(tmp_path / "b.ply")[LABEL][5] == 2
+
+
+def test_negative_ids_do_not_fit_into_las(predictor, points, tmp_path):
+    xyz, color = points
+    spec = replace(predictor.spec, raw_ids=(-3, 5, 6))
+    source = write(tmp_path / "a.ply", xyz[:300], color[:300])
+    done = label_file(replace(predictor, spec=spec), source, tmp_path / "b.las", Labelling())
+    assert "classes are numbered from 0" in done.remarks[-1]
+
+
+def test_the_only_return_stands_in(airborne, points, tmp_path):
+    xyz = points[0][:400]
+    amplitude = np.arange(400, dtype=np.float32)
+    source = write(tmp_path / "a.ply", xyz, Amplitude=amplitude)
+    how = Labelling(fill=["returns"], divide_by={"intensity": 300.0})
+    label_file(airborne, source, tmp_path / "b.ply", how)
+    expected = airborne.predict(xyz, intensity=amplitude / 300, returns=np.ones((400, 2)))
+    other = airborne.predict(xyz, intensity=amplitude / 300, returns=np.zeros((400, 2)))
+    assert (expected.classes != other.classes).any()
+    found = read_vertices(tmp_path / "b.ply")[LABEL]
+    np.testing.assert_array_equal(found, np.array([2, 5, 6])[expected.classes])
+
+
+def test_a_target_is_checked_before_the_work(predictor, points, tmp_path, monkeypatch):
+    source = write(tmp_path / "a.ply", points[0][:50], points[1][:50])
+    monkeypatch.setattr(Predictor, "scores", lambda *_: pytest.fail("it worked"))
+    for target in (source, tmp_path / "b.pcd"):
+        with pytest.raises(ValueError, match="is the file that is read|cannot be written"):
+            label_file(predictor, source, target, Labelling())
+    holes = points[0][:50].copy()
+    holes[3] = np.nan
+    source = write(tmp_path / "c.ply", holes, points[1][:50])
+    with pytest.raises(ValueError, match=r"1 points have no finite .*Write \.ply or \.npy"):
+        label_file(predictor, source, tmp_path / "b.laz", Labelling())
+
+
+def test_what_reader_and_writer_say_is_passed_on(predictor, points, tmp_path):
+    xyz, color = points
+    np.savetxt(tmp_path / "a.txt", np.concatenate([xyz[:60], color[:60]], axis=1))
+    low = replace(predictor, spec=replace(predictor.spec, class_names=("low höhe", "b", "c")))
+    done = label_file(low, tmp_path / "a.txt", tmp_path / "b.ply", Labelling(probabilities=True))
+    assert any("6 columns without names" in text for text in done.remarks)
+    assert any("is the property p_low_h_he" in text for text in done.remarks)
+
+
+def test_names_of_classes_become_names_of_files(predictor, points, tmp_path):
+    odd = replace(predictor, spec=replace(predictor.spec, class_names=("a/b", "c:d", "e")))
+    source = write(tmp_path / "a.ply", points[0][:60], points[1][:60])
+    label_file(odd, source, tmp_path / "b.npy", Labelling(probabilities=True))
+    assert {path.name for path in tmp_path.glob("b*.npy")} == {
+        "b.npy", "b.p_a_b.npy", "b.p_c_d.npy", "b.p_e.npy",
+    }  # fmt: skip

@@ -195,3 +195,32 @@ def test_devices_that_are_not_there(weights, tmp_path, device):
 def test_one_point_is_a_cloud(predictor):
     found = predictor.predict(np.array([[3, 4, 5]]), np.array([[1, 2, 3]]))
     assert found.classes.shape == (1,) and 0 < found.confidence[0] <= 1
+
+
+def test_a_window_over_the_voxel_budget_is_cut(predictor, points, monkeypatch):
+    xyz, color = points
+    sizes = []
+    forward = type(predictor.network).forward
+
+    def counting(self, batch):
+        sizes.append(len(batch.voxels.coords))
+        return forward(self, batch)
+
+    monkeypatch.setattr(type(predictor.network), "forward", counting)
+    monkeypatch.setattr(module, "MAX_VOXELS", 1500)
+    predictor.predict(xyz, color, extent=100.0)
+    assert len(sizes) > 2 and max(sizes) <= 1500
+
+
+def test_weights_in_the_home_folder(monkeypatch, tmp_path, weights):
+    write_weights(tmp_path / "a.safetensors", weights)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_weights("~/a.safetensors") == tmp_path / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {**FACTS["spec"], "palette": 3}, {**FACTS["spec"], "raw_to_class": [1]}]
+)
+def test_a_label_space_that_is_damaged(weights, spec):
+    with pytest.raises(ValueError, match=r"a\.ckpt: its label space is damaged"):
+        Predictor.of(replace(weights, facts={**FACTS, "spec": spec}))

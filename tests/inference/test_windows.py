@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pc3d.inference.windows import Column, bounded_extent, columns, starts, votes
+from pc3d.inference.windows import Column, _spans, bounded_extent, columns, starts, votes
 
 
 def cloud(num_points: int = 400, sides=(30.0, 12.0), seed: int = 0) -> np.ndarray:
@@ -116,12 +116,10 @@ def test_votes_are_the_means_over_windows():
     np.testing.assert_allclose(found, exact, rtol=1e-6)
 
 
-def test_what_waits_is_no_more_than_two_columns():
-    xy = cloud(4000, (200.0, 10.0))
-    waiting = 0
-    for column in columns(xy, 10.0, 0.25):
-        waiting = max(waiting, len(column.rows))
-    assert waiting <= 2 * 4000 * 10 / 200
+@pytest.mark.parametrize("sides", [(200.0, 10.0), (10.0, 200.0)])
+def test_what_waits_is_no_more_than_two_columns(sides):
+    most = max(len(column.rows) for column in columns(cloud(4000, sides), 10.0, 0.25))
+    assert most <= 2 * 4000 * 10 / 200
 
 
 def test_no_column_no_votes():
@@ -143,3 +141,16 @@ def test_windows_shrink_until_they_hold_few_enough():
 
 def test_points_at_one_place_end_the_shrinking():
     assert 0.05 <= bounded_extent(np.zeros((50, 2)), 20.0, 10) <= 0.1
+
+
+def test_rounding_leaves_no_gap_between_windows():
+    place = np.array([0.0, 9.0, 10.0, 20.0])
+    firsts, lasts = _spans(place, np.array([0.0, np.nextafter(10.0, 11)]), 10.0)
+    assert firsts.tolist() == [0, 3] and lasts.tolist() == [3, 4]
+
+
+def test_cells_of_a_long_cloud_are_counted_one_by_one():
+    xy = np.stack(np.meshgrid(np.arange(20.0), np.arange(80.0), indexing="ij"), -1).reshape(-1, 2)
+    assert bounded_extent(xy, 10.0, 100) == 10.0  # every cell holds exactly 100
+    assert bounded_extent(xy[:, ::-1], 10.0, 100) == 10.0
+    assert bounded_extent(xy, 10.0, 99) == 5.0

@@ -122,3 +122,13 @@ def test_files_of_others_and_damaged_ones(weights, tmp_path):
             read_weights(path)
     with pytest.raises(ValueError, match=r"written as \.safetensors; got a\.ckpt"):
         write_weights(tmp_path / "a.ckpt", weights)
+
+
+def test_tensors_of_any_strides(weights, tmp_path):
+    name = next(n for n, t in weights.state.items() if t.ndim > 1)
+    turned = weights.state[name].transpose(0, -1).contiguous().transpose(0, -1)
+    assert not turned.is_contiguous()
+    write_weights(
+        tmp_path / "a.safetensors", replace(weights, state={**weights.state, name: turned})
+    )
+    assert torch.equal(read_weights(tmp_path / "a.safetensors").state[name], turned)

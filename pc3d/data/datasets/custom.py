@@ -25,7 +25,7 @@ from pc3d.data.datasets.layout import (
 )
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.sample import PointSample
-from pc3d.io.cloud import EXTENSIONS, Chunk, CloudFile, open_cloud, read_cloud
+from pc3d.io.cloud import EXTENSIONS, Chunk, CloudFile, names_for, open_cloud, read_cloud
 from pc3d.io.submission import SubmissionFormat, ids_of_lines, lines_of
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ DESCRIPTION = "dataset.yaml"
 PREPARED_FILE = "scene.json"
 """In the folder of a prepared file."""
 
-_NAMED = (".ply", ".las", ".laz", ".pcd", ".npz")  # formats whose columns have names
 _DOWNLOAD = "nothing, these are files of your own; docs/custom_data.md says how to describe them"
 _EXPECTED = """\
   dataset.yaml               (classes, columns and splits)
@@ -221,7 +220,7 @@ class PointFiles:
     def open(self, scene: str) -> DescribedFile:
         """Open the file of a scene."""
         description, path = self.listing.description, self.label_path(scene)
-        names = () if path.suffix.lower() in _NAMED else description.names
+        names = names_for(path, description.names)
         cloud = open_cloud(path, names)
         fields = description.fields_of(cloud.columns, str(path))
         return DescribedFile(cloud, names, description, fields)

@@ -60,8 +60,8 @@ def store(points: laspy.PackedPointRecord, dimension: str, values: NDArray[Any])
     """Set the values of a dimension."""
     if dimension in (points.array.dtype.names or ()):
         points.array[dimension] = values
-    else:  # bits of a field
-        points[dimension][:] = values
+    else:  # bits of a field, which laspy shifts: it takes integers only
+        points[dimension][:] = np.asarray(values).astype(np.uint8)
 
 
 def describe(dimension: DimensionInfo) -> bytes:

@@ -13,6 +13,7 @@ from pc3d.io.clouds.names import SKIP, split_coordinates
 from pc3d.io.reading import file_size, reading
 
 KITTI = ("x", "y", "z", "intensity")
+NUSCENES = (*KITTI, "ring")
 
 
 def open_bin(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
@@ -20,13 +21,14 @@ def open_bin(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
 
     Args:
         path: the file.
-        columns: names of the numbers of a point; those of KITTI if there are none.
+        columns: names of the numbers of a point; if there are none, those of KITTI, or of nuScenes
+            for its `.pcd.bin`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a size that is no whole number of points, or no coordinates among the columns.
     """
-    names = tuple(columns) or KITTI
+    names = tuple(columns) or (NUSCENES if path.name.endswith(".pcd.bin") else KITTI)
     kept = [i for i, name in enumerate(names) if name != SKIP]
     xyz, others = split_coordinates(path, [names[i] for i in kept])
     num_bytes = file_size(path)

@@ -229,3 +229,13 @@ def test_bin_of_another_number_of_columns(tmp_path):
     words = r"a\.bin: 60 bytes are not a whole number of points of 4 float32 .*x,y,z,intensity,ring"
     with pytest.raises(ValueError, match=words):
         open_cloud(tmp_path / "a.bin")
+
+
+def test_bin_of_nuscenes_says_so_by_its_name(tmp_path):
+    table = np.arange(40, dtype="<f4").reshape(8, 5)  # of 10 points of four numbers, too
+    table.tofile(tmp_path / "a.pcd.bin")
+    cloud = open_cloud(tmp_path / "a.pcd.bin")
+    assert cloud.num_points == 8 and list(cloud.columns) == ["intensity", "ring"]
+    found = read_cloud(tmp_path / "a.pcd.bin", ["ring"])
+    np.testing.assert_array_equal(found.xyz, table[:, :3])
+    np.testing.assert_array_equal(found.columns["ring"], table[:, 4])

@@ -231,3 +231,14 @@ def test_points_in_blocks(tmp_path, monkeypatch):
     assert found.classification.tolist() == CODES.tolist()
     np.testing.assert_array_equal(found["a"], [*RAMP[:-1].tolist(), np.nan])
     assert found["b"].tolist() == CODES[::-1].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u2", "?"])
+@pytest.mark.parametrize("name", ["return_number", "number_of_returns", "synthetic"])
+def test_bits_of_the_standard_from_columns_of_any_type(tmp_path, name, dtype):
+    values = (np.arange(NUM) % 2).astype(dtype)
+    path = save(tmp_path / "a.npz", coordinates(), **{name: values})
+    np.testing.assert_array_equal(as_las(path)[name], values)
+    write_las(tmp_path / "b.las", 6, "1.4")
+    copy = as_las(tmp_path / "b.las", {name: values})
+    np.testing.assert_array_equal(copy[name], values)
