@@ -292,7 +292,7 @@ def test_a_target_is_checked_before_the_work(predictor, points, tmp_path, monkey
     source = write(tmp_path / "a.ply", points[0][:50], points[1][:50])
     monkeypatch.setattr(Predictor, "scores", lambda *_: pytest.fail("it worked"))
     for target in (source, tmp_path / "b.pcd"):
-        with pytest.raises(ValueError, match="is the file that is read|cannot be written"):
+        with pytest.raises(ValueError, match=r"is the file that is read|cannot be written"):
             label_file(predictor, source, target, Labelling())
     holes = points[0][:50].copy()
     holes[3] = np.nan
