@@ -152,7 +152,7 @@ def pairs(pred: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
         return
     if pred.is_file() or truth.is_file():
         raise ValueError(f"pred={pred} and truth={truth} must be two files or two folders")
-    predictions, truths = _files(pred), _files(truth)
+    predictions, truths = _files(pred, True), _files(truth, False)
     missing = sorted(set(truths) - set(predictions))
     if missing or not truths:
         raise FileNotFoundError(
@@ -161,24 +161,33 @@ def pairs(pred: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
             else f"{truth}: no labelled files are there ({', '.join(EXTENSIONS)})"
         )
     for name, path in truths.items():
+        if predictions[name].samefile(path):
+            raise ValueError(f"{path} would be compared with itself: no labelled copy is beside it")
         yield predictions[name], path
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(folder: Path, prefers_copies: bool) -> dict[str, Path]:
     """By their place in the folder, without extension and without the mark of a copy.
+
+    Args:
+        folder: is searched with all its folders.
+        prefers_copies: whether of a file and its labelled copy the copy counts, or the file.
 
     Raises:
         ValueError: two files of one name.
     """
-    found: dict[str, Path] = {}
+    found: dict[tuple[str, bool], Path] = {}
     for path in sorted(folder.rglob("*")):
         is_hidden = path.name.startswith(".")
         if path.is_file() and path.suffix.lower() in EXTENSIONS and not is_hidden:
-            name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(f".{MARK}")
-            if name in found:
-                raise ValueError(f"{found[name]} and {path} have the same name: which one counts?")
-            found[name] = path
-    return found
+            stem = path.relative_to(folder).with_suffix("").as_posix()
+            key = stem.removesuffix(f".{MARK}"), stem.endswith(f".{MARK}")
+            if key in found:
+                raise ValueError(f"{found[key]} and {path} have the same name: which one counts?")
+            found[key] = path
+    ranked = sorted(found, key=lambda key: key[1] == prefers_copies)
+    chosen = {name: found[name, is_copy] for name, is_copy in ranked}  # the last one stays
+    return {name: chosen[name] for name in sorted(chosen)}
 
 
 def count_ids(pred: Path, truth: Path, options: DictConfig) -> Mapping[tuple[int, int], int]:

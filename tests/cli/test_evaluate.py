@@ -168,7 +168,7 @@ def test_folders_are_pooled_by_name(run, tmp_path):
     Path("a=b.json").unlink()
     assert "has no prediction of deep/b" in run("pred=pred", "truth=truth", code=1)
     write(tmp_path / "pred" / "deep" / "b.ply", [2, 5])
-    write(tmp_path / "pred" / "deep" / "b.labelled.ply", [2, 5])
+    (tmp_path / "pred" / "deep" / "b.las").touch()
     assert "have the same name" in run("pred=pred", "truth=truth", code=1)
 
 
@@ -245,3 +245,11 @@ def test_columns_names_and_classes_of_weights(room, monkeypatch):  # noqa: F811
     named = ["pred=p.ply", "truth=t.npy", "pred_column=mine", "classes=net=1.safetensors"]
     assert [row["name"] for row in scores(*named)["classes"]] == ["ground", "tree", "roof"]
     assert [row["name"] for row in scores(*named, "map={6:5}")["classes"]] == ["ground", "tree"]
+
+
+def test_copies_beside_their_originals(run, tmp_path):
+    write(tmp_path / "in" / "a.ply", TRUTH)
+    assert "a.ply would be compared with itself" in run("pred=in", "truth=in", code=1)
+    write(tmp_path / "in" / "a.labelled.ply", PRED)
+    found, _ = run("pred=in", "truth=in", "ignore=[1]")
+    assert found["oa"] == pytest.approx(5 / 9) and found["scenes"] == ["in/a.labelled.ply"]
