@@ -176,7 +176,8 @@ def test_an_exported_network_labels_files_as_the_test_does(trained, data_dir, ca
     call(export_program.main, [f"run={trained}", f"out={out}", "data=made up"])
     predictor = pc3d.load(out)
     training = predictor.facts["training"]
-    assert training["data"] == "made up" and training["tests"][-1]["miou"] == tested["miou"]
+    assert training["data"] == "made up"
+    assert tested["miou"] in [result["miou"] for result in training["tests"]]
     assert training["checkpoint_hash"] == tested["checkpoint_hash"]
     assert "dataset.voxel_size=0.25" in training["overrides"]
     reader = ScanNet(data_dir / "synthetic")
