@@ -21,11 +21,13 @@ from rich.console import Console
 
 from data_prep import preparation, survey
 from data_prep.arguments import count, flag, parse_arguments
-from data_prep.preparation import RECORD, Preparation
+from data_prep.preparation import Preparation
 from data_prep.tiles import TiledFiles
 from pc3d.cli.errors import USER_ERRORS, message
-from pc3d.data.datasets.custom import DESCRIPTION, Custom, Listing, PointFiles, is_point_file
+from pc3d.data.datasets.custom import DESCRIPTION, Custom, Listing, PointFiles
 from pc3d.data.datasets.description_yaml import find_description, read_description
+from pc3d.data.datasets.layout import RECORD
+from pc3d.io.cloud import is_cloud
 from pc3d.utils.files import write_bytes
 
 NAME = "data_prep.custom"
@@ -51,7 +53,7 @@ def build(values: dict[str, str]) -> Preparation:
 def _listing(values: dict[str, str]) -> Listing:
     root = Path(values["raw"]).expanduser()
     description = read_description(find_description(root, values["description"]))
-    return Listing(root, description, is_point_file)
+    return Listing(root, description, is_cloud)
 
 
 def _tile(value: str) -> float | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,33 +13,22 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from data_prep.arguments import count, parse_arguments
-from data_prep.remarks import kept_remarks
-from data_prep.tiles import TiledFiles
+from data_prep.scene_folder import read_record, remove_stale, write_scene
 from pc3d.cli.errors import USER_ERRORS, message
 from pc3d.data.datasets.base import check_split
-from pc3d.data.datasets.layout import (
-    PREPARED,
-    Arrays,
-    Layout,
-    read_prepared,
-    unlabelled_sample,
-)
+from pc3d.data.datasets.layout import PREPARED, RECORD, Layout, read_prepared
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.manifest import file_states
-from pc3d.utils.files import file_hash, write_json, write_text
+from pc3d.utils.files import write_json, write_text
 
 FORMAT = 1
 """Of the arrays. Count it up with every change that changes them; older scenes are made again."""
 MANIFEST = "manifest.json"
-RECORD = "scene.json"
 REMARKS = "remarks.log"
-_PARTIAL = ".partial"
 _MAX_SHOWN = 10
 
 
@@ -125,15 +112,13 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     if out == raw or out in raw.parents or raw in out.parents:
         raise ValueError(f"out={out} and raw={raw} must not contain each other")
     for parent in {(out / folder).parent for folder in preparation.folders}:
-        for stale in parent.glob(f".*{_PARTIAL}"):
-            if not _is_alive(stale):
-                shutil.rmtree(stale)
+        remove_stale(parent)
     others = _other_records(preparation, out)
     pending = {*_pending(out), *preparation.folders}
     _write_prepared(preparation, out, pending)
     kept, todo = {}, {}
     for folder, scene in preparation.folders.items():
-        record = _record(out / folder)
+        record = read_record(out / folder)
         wanted = {"format": FORMAT, "settings": dict(preparation.settings)}
         layout = preparation.layout
         wanted["sources"] = file_states([*layout.files(scene), *layout.shared_files(scene)])
@@ -157,26 +142,6 @@ def prepare(preparation: Preparation, out: Path, num_workers: int) -> Result:
     return Result(len(made), len(kept), num_unlabelled, failures)
 
 
-def _is_alive(partial: Path) -> bool:
-    """Whether the process that writes a partial scene still runs, on this machine."""
-    try:
-        os.kill(int(partial.name.split(".")[-2]), 0)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _record(folder: Path) -> dict[str, Any] | None:
-    """The record of a prepared scene; None if there is none, or no readable one."""
-    try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
-        sizes = {name: facts["bytes"] for name, facts in record["arrays"].items()}
-        whole = all((folder / f"{n}.npy").stat().st_size == size for n, size in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # it is made again
-    return record if whole else None
-
-
 def _other_records(preparation: Preparation, out: Path) -> dict[str, Any]:
     """Records of scenes that earlier runs prepared and this one does not ask for.
 
@@ -184,7 +149,7 @@ def _other_records(preparation: Preparation, out: Path) -> dict[str, Any]:
         ValueError: they were prepared with other settings.
     """
     folders = (path.parent for path in sorted(out.rglob(RECORD)))
-    found = {folder.relative_to(out).as_posix(): _record(folder) for folder in folders}
+    found = {folder.relative_to(out).as_posix(): read_record(folder) for folder in folders}
     others = {
         name: record
         for name, record in found.items()
@@ -212,7 +177,7 @@ def _run(
         return iter(track(results, "preparing", total=len(todo), console=console, transient=True))
 
     if num_workers == 0:
-        yield from shown((f, _prepare(layout, out / f, *job)) for f, job in todo.items())
+        yield from shown((f, write_scene(layout, out / f, *job)) for f, job in todo.items())
         return
     # Spawned, not forked: a forked child would inherit the locks of the progress bar's thread.
     pool = ProcessPoolExecutor(
@@ -236,84 +201,7 @@ def _start(layout: Layout) -> None:
 
 
 def _prepare_there(folder: Path, scene: str, wanted: dict[str, Any]) -> dict[str, Any] | str:
-    return _prepare(_LAYOUT[0], folder, scene, wanted)
-
-
-def _prepare(
-    layout: Layout, folder: Path, scene: str, wanted: dict[str, Any]
-) -> dict[str, Any] | str:
-    """Write one scene; returns its record, or why the source cannot be read."""
-    record = {**wanted, "scene": scene, "num_points": 0, "parts": [], "arrays": {}, "labels": {}}
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}{_PARTIAL}")
-    partial.mkdir(parents=True)
-    try:
-        with kept_remarks() as record["remarks"]:
-            for part, arrays in _parts(layout, scene, partial):
-                record["parts"] += [part] * bool(part)
-                record["num_points"] += len(arrays["coord"])
-                for name, array in arrays.items():
-                    path = f"{part}/{name}" if part else name
-                    record["arrays"][path] = _write(partial, path, array)
-                _add_histograms(record["labels"], arrays)
-        write_json(partial / RECORD, record)
-        partial.rename(folder)
-    except _SceneError as error:
-        return str(error)
-    except OSError as error:
-        # Writes name no file, and NumPy's no reason.
-        reason = error.strerror or f"{error}: is the disk full?"
-        raise OSError(error.errno or errno.ENOSPC, reason, str(folder)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return record
-
-
-class _SceneError(Exception):
-    """Why a scene cannot be prepared."""
-
-
-def _parts(layout: Layout, scene: str, scratch: Path) -> Iterator[tuple[str, Arrays]]:
-    """The tiles of a scene by name, or all of it by no name; refuses bad values."""
-    try:
-        parts: Iterable[tuple[str, Arrays]]
-        if isinstance(layout, TiledFiles):
-            parts = layout.parts(scene, scratch)
-        else:
-            parts = [("", layout.arrays(scene))]
-        for part, arrays in parts:
-            unlabelled_sample(scene, arrays, layout.files(scene))
-            yield part, arrays
-    except (ValueError, OSError) as error:
-        raise _SceneError(str(error)) from error
-
-
-def _write(folder: Path, name: str, array: NDArray[Any]) -> dict[str, Any]:
-    path = folder / f"{name}.npy"
-    path.parent.mkdir(exist_ok=True)
-    np.save(path, _compact(path.stem, array))
-    stored = np.load(path, mmap_mode="r")
-    return {
-        "dtype": str(stored.dtype),
-        "shape": list(stored.shape),
-        "bytes": path.stat().st_size,
-        "sha256": file_hash(path, 64),
-    }
-
-
-def _compact(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """In the smallest type that holds it: labels in two bytes, or four for many instances."""
-    if name.startswith("segment") or name == "instance":
-        return array.astype(np.int16 if array.max(initial=0) < 2**15 else np.int32)
-    return np.ascontiguousarray(array)
-
-
-def _add_histograms(found: dict[str, dict[str, int]], arrays: Arrays) -> None:
-    """Add the points of every class, for each array of labels."""
-    for name, array in arrays.items():
-        if name.startswith("segment"):
-            counts = found.setdefault(name, {})
-            for value, number in zip(*np.unique(array, return_counts=True), strict=True):
-                counts[str(value)] = counts.get(str(value), 0) + int(number)
+    return write_scene(_LAYOUT[0], folder, scene, wanted)
 
 
 def _facts(preparation: Preparation) -> dict[str, Any]:

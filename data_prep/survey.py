@@ -74,7 +74,7 @@ class FileFacts:
 
 
 def survey_file(listing: Listing, job: tuple[str, tuple[str, ...]]) -> FileFacts:
-    """Look at a file, in two passes and bounded memory. What cannot be read is a problem.
+    """Look at a file, in two passes and parts. What cannot be read is a problem.
 
     Args:
         listing: of the folder.
@@ -115,7 +115,7 @@ def _look(file: DescribedFile, facts: FileFacts) -> None:
     scales, remarks = file.scales(extend)
     side = float((high - low)[:2].max())
     cell = min(_CELL, side / _CELLS_PER_SIDE) or _CELL
-    occupied = np.empty((0, 2), np.int64)
+    occupied = np.empty(0, np.int64)  # row and column of a cell in one number
     labels: Counter[int] = Counter()
     ranges = []
     for chunk in file.cloud.chunks(file.columns):
@@ -125,7 +125,7 @@ def _look(file: DescribedFile, facts: FileFacts) -> None:
         unlabelled_sample(facts.path, arrays, [file.cloud.path])  # refuses bad values
         remarks += found
         cells = np.floor((chunk.xyz[:, :2] - low[:2]) / cell).astype(np.int64)
-        occupied = np.unique(np.concatenate([occupied, cells]), axis=0)
+        occupied = np.union1d(occupied, (cells[:, 0] << 32) + cells[:, 1])
         if "label" in arrays:
             ids, counts = np.unique(arrays["label"], return_counts=True)
             labels.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))

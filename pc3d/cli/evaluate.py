@@ -18,15 +18,14 @@ from torch import Tensor
 from pc3d.cli.errors import report_errors
 from pc3d.cli.options import INTEGER, PATH, TEXT, Kind, list_of, map_of, optional, read_options
 from pc3d.cli.predict import MARK
-from pc3d.cli.report import Result, print_result, summary
+from pc3d.cli.report import Result, counted, print_result, summary
 from pc3d.data.columns import fields_of, to_arrays
 from pc3d.data.spec import IGNORE_INDEX, DatasetSpec
 from pc3d.data.specs import SPECS
 from pc3d.inference import find_weights
 from pc3d.inference.predictor import spec_of
-from pc3d.io.arrays import INTEGERS, read_array
-from pc3d.io.cloud import EXTENSIONS, names_for, open_cloud, read_cloud
-from pc3d.io.reading import reading
+from pc3d.io.arrays import INTEGERS, map_array, read_array
+from pc3d.io.cloud import EXTENSIONS, find_clouds, names_for, open_cloud, read_all
 from pc3d.models.weights import read_weights
 from pc3d.utils.files import write_json
 
@@ -98,7 +97,7 @@ def evaluate(options: DictConfig) -> Result:
         raise ValueError(f"{options.truth}: no id is left to score; it has {sorted(seen)[:20]}")
     result = {
         "metric": "miou_point",
-        "protocol": f"{len(found)} files pooled, ids as they stand in the files",
+        "protocol": f"{counted(len(found), 'file')}, pooled, ids as they stand there",
         "label_space": str(options.classes or "ids of the truth"),
         **summary(matrix_of(table, ids), [known.get(i, str(i)) for i in ids]),
         "num_points": sum(table.values()),
@@ -177,14 +176,12 @@ def _files(folder: Path, prefers_copies: bool) -> dict[str, Path]:
         ValueError: two files of one name.
     """
     found: dict[tuple[str, bool], Path] = {}
-    for path in sorted(folder.rglob("*")):
-        is_hidden = path.name.startswith(".")
-        if path.is_file() and path.suffix.lower() in EXTENSIONS and not is_hidden:
-            stem = path.relative_to(folder).with_suffix("").as_posix()
-            key = stem.removesuffix(f".{MARK}"), stem.endswith(f".{MARK}")
-            if key in found:
-                raise ValueError(f"{found[key]} and {path} have the same name: which one counts?")
-            found[key] = path
+    for path in find_clouds(folder):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        key = stem.removesuffix(f".{MARK}"), stem.endswith(f".{MARK}")
+        if key in found:
+            raise ValueError(f"{found[key]} and {path} have the same name: which one counts?")
+        found[key] = path
     ranked = sorted(found, key=lambda key: key[1] == prefers_copies)
     chosen = {name: found[name, is_copy] for name, is_copy in ranked}  # the last one stays
     return {name: chosen[name] for name in sorted(chosen)}
@@ -224,10 +221,11 @@ def _labels(
     path: Path, column: str | None, names: Sequence[str]
 ) -> tuple[NDArray[np.float64] | None, Ids]:
     """Coordinates, which a file of nothing but labels lacks, and ids."""
-    if path.suffix.lower() == ".npy" and _is_list(path):
-        return None, read_array(path, kinds=INTEGERS).astype(np.int64)
-    names = names_for(path, names)
-    cloud = open_cloud(path, names)
+    if path.suffix.lower() == ".npy":
+        array = map_array(path)
+        if array.dtype.names is None and array.shape[1:] in ((), (1,)):
+            return None, read_array(path, kinds=INTEGERS).astype(np.int64)
+    cloud = open_cloud(path, names_for(path, names))
     mapping = {} if column is None else {"label": (column,)}
     fields = fields_of(cloud.columns, mapping, str(path))
     if "label" not in fields:
@@ -236,19 +234,9 @@ def _labels(
             "which one does: pred_column=... or truth_column=..."
         )
     label = {"label": fields["label"]}
-    xyz, columns = read_cloud(path, fields["label"], names)
+    xyz, columns = read_all(cloud, fields["label"])
     arrays, _ = to_arrays(xyz, columns, label, source=str(path))
     return xyz, arrays["label"]
-
-
-def _is_list(path: Path) -> bool:
-    """Whether a `.npy` file holds [P] numbers; what is no such file at all is found out later."""
-    with reading(path):
-        try:
-            array = np.lib.format.open_memmap(path, mode="r")
-        except ValueError:
-            return False
-    return array.dtype.names is None and array.shape[1:] in ((), (1,))
 
 
 def matrix_of(table: Mapping[tuple[int, int], int], ids: Sequence[int]) -> Tensor:

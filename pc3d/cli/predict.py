@@ -28,9 +28,10 @@ from pc3d.cli.options import (
     optional,
     read_options,
 )
+from pc3d.cli.report import counted
 from pc3d.inference import Predictor, load
 from pc3d.inference.files import NEUTRAL, Labelled, Labelling, label_file
-from pc3d.io.cloud import EXTENSIONS, OUTPUTS, names_for
+from pc3d.io.cloud import EXTENSIONS, OUTPUTS, find_clouds, names_for
 from pc3d.utils.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -161,22 +162,26 @@ def _pairs_of_folders(source: Path, out: Path | None) -> Iterator[tuple[Path, Pa
     inner = None if out is None else out.resolve()
     if inner is not None and source.resolve() not in inner.parents:
         inner = None
-    seen: dict[Path, Path] = {}
-    for path in sorted(source.rglob("*")):
-        if not _is_input(path) or inner in path.resolve().parents:
+    source_of: dict[Path, Path] = {}
+    for path in find_clouds(source):
+        if f".{MARK}." in path.name or inner in path.resolve().parents:
             continue
         folder = path.parent if out is None else out / path.parent.relative_to(source)
         target = folder / _name_of_copy(path, out is None)
-        for other in (target, _holder(target)):
-            if other in seen:
-                raise ValueError(
-                    f"{seen[other]} and {path} would both become {target}: label one of them by "
-                    "itself"
-                )
-        seen[target] = path
-        yield path, target
-    if not seen:
+        if target in source_of:
+            raise _collision(source_of[target], path, target)
+        source_of[target] = path
+    if not source_of:
         raise FileNotFoundError(f"{source}: no files of points are there ({_known(EXTENSIONS)})")
+    for target, path in source_of.items():
+        other = source_of.get(_holder(target), path)
+        if other != path:
+            raise _collision(other, path, target)
+        yield path, target
+
+
+def _collision(one: Path, other: Path, target: Path) -> ValueError:
+    return ValueError(f"{one} and {other} would both become {target}: label one of them by itself")
 
 
 def _holder(path: Path) -> Path:
@@ -184,11 +189,6 @@ def _holder(path: Path) -> Path:
     stem, _, added = path.stem.rpartition(".")
     is_added = added in ("confidence", "entropy") or added.startswith("p_")
     return path.with_name(f"{stem}.npy") if path.suffix == ".npy" and is_added else path
-
-
-def _is_input(path: Path) -> bool:
-    is_other = f".{MARK}." in path.name or path.name.startswith(".")
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not is_other
 
 
 def _is_same(a: Path, b: Path) -> bool:
@@ -230,7 +230,7 @@ def report(predictor: Predictor, source: Path, target: Path, labelled: Labelled)
             source,
             labelled.num_skipped,
         )
-    table = Table("class", "points", "share", title=f"{labelled.num_points:,} points")
+    table = Table("class", "points", "share", title=counted(labelled.num_points, "point"))
     for column in table.columns[1:]:
         column.justify = "right"
     for name, count in zip(predictor.spec.class_names, labelled.counts.tolist(), strict=True):

@@ -93,9 +93,14 @@ def print_result(result: Result, console: Console) -> None:
     console.print(f"protocol: {result['protocol']}", soft_wrap=True)
     console.print(f"mIoU: {result['absent_classes']}", soft_wrap=True)
     console.print(
-        f"{len(result['scenes']):,} scenes, {result['num_points']:,} points, "
+        f"{counted(len(result['scenes']), 'scene')}, {counted(result['num_points'], 'point')}, "
         f"{result['num_labelled']:,} of them labelled"
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something: `"1 scene"`, `"2,000 points"`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def policy_lines(result: Mapping[str, Any]) -> list[str]:

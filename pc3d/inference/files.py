@@ -16,7 +16,7 @@ from pc3d.data.columns import fields_of, to_arrays
 from pc3d.data.sample import bounds
 from pc3d.data.spec import DatasetSpec
 from pc3d.inference.predictor import Predictor
-from pc3d.io.cloud import check_target, open_cloud, write_cloud
+from pc3d.io.cloud import check_target, open_cloud, read_all, write_cloud
 from pc3d.io.clouds.file import CloudFile
 
 _log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def read_fields(cloud: CloudFile, needed: Sequence[str], how: Labelling) -> Fiel
         )
     fields = {name: found[name] for name in needed if name in found}
     names = [column for columns in fields.values() for column in columns]
-    xyz, columns = _read(cloud, names)
+    xyz, columns = read_all(cloud, names)
     finite = np.asarray(np.isfinite(xyz).all(axis=1))
     num_nowhere = len(xyz) - int(finite.sum())
     for column in columns.values():
@@ -244,22 +244,6 @@ def _advice(cloud: CloudFile, refused: Sequence[str]) -> str:
 
 def _shape(xyz: NDArray[Any], value: NDArray[Any]) -> tuple[int, ...]:
     return (len(xyz), len(value)) if len(value) > 1 else (len(xyz),)
-
-
-def _read(
-    cloud: CloudFile, names: Sequence[str]
-) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
-    """All coordinates and the named columns, in their own types."""
-    xyz = np.empty((cloud.num_points, 3))
-    columns = {name: np.empty(cloud.num_points, cloud.columns[name]) for name in names}
-    first = 0
-    for chunk in cloud.chunks(names):
-        last = first + len(chunk.xyz)
-        xyz[first:last] = chunk.xyz
-        for name, column in columns.items():
-            column[first:last] = chunk.columns[name]
-        first = last
-    return xyz, columns
 
 
 def _label(

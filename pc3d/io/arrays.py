@@ -13,12 +13,29 @@ from pc3d.io.reading import reading
 INTEGERS, NUMBERS = "iu", "fiu"
 """Kinds of arrays, as `numpy.dtype.kind` names them."""
 
-_MAGIC = b"\x93NUMPY\x01\x00"
+MAGIC = b"\x93NUMPY\x01\x00"
 """Of version 1.0, which all arrays of numbers have. Headers of later ones may claim 4 GiB."""
 
 
+def map_array(path: str | Path) -> NDArray[Any]:
+    """Map a `.npy` file of any shape and type into memory; nothing is read before it is used.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an array, or a truncated one.
+    """
+    with reading(path), Path(path).open("rb") as file:
+        is_simple = file.read(len(MAGIC)) == MAGIC
+    if not is_simple:
+        raise ValueError(f"{path}: not a .npy file of numbers, or its beginning is damaged")
+    with reading(path):
+        # Not np.load, which also opens zip files and pickles.
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    return array
+
+
 def read_array(path: str | Path, columns: int | None = None, kinds: str = NUMBERS) -> NDArray[Any]:
-    """Map a `.npy` file into memory; nothing is read before it is used.
+    """Map a `.npy` file of a known shape, see `map_array`.
 
     Args:
         path: the file.
@@ -30,13 +47,7 @@ def read_array(path: str | Path, columns: int | None = None, kinds: str = NUMBER
         FileNotFoundError: no such file.
         ValueError: not an array, a truncated one, or one of another kind or shape.
     """
-    with reading(path), Path(path).open("rb") as file:
-        is_simple = file.read(len(_MAGIC)) == _MAGIC
-    if not is_simple:
-        raise ValueError(f"{path}: not a .npy file of numbers, or its beginning is damaged")
-    with reading(path):
-        # Not np.load, which also opens zip files and pickles.
-        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    array = map_array(path)
     if array.dtype.kind not in kinds:
         expected = "integers" if kinds == INTEGERS else "numbers"
         raise ValueError(f"{path}: expected {expected}; got {array.dtype}")

@@ -24,8 +24,11 @@ __all__ = [
     "Chunk",
     "CloudFile",
     "check_target",
+    "find_clouds",
+    "is_cloud",
     "names_for",
     "open_cloud",
+    "read_all",
     "read_cloud",
     "write_cloud",
 ]
@@ -51,6 +54,21 @@ EXTENSIONS = tuple(_READERS)
 """Of files that can be read."""
 OUTPUTS = tuple(_WRITERS)
 """Of files that can be written."""
+
+
+def find_clouds(folder: Path) -> Iterator[Path]:
+    """The files of points below a folder, sorted; hidden ones are left out.
+
+    macOS leaves one, `._a.ply`, beside files that it copies.
+    """
+    for path in sorted(folder.rglob("*")):
+        if is_cloud(path) and not path.name.startswith("."):
+            yield path
+
+
+def is_cloud(path: Path) -> bool:
+    """Whether a path is a file in a format that can be read."""
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
 def open_cloud(path: str | Path, columns: Sequence[str] = ()) -> CloudFile:
@@ -94,7 +112,19 @@ def read_cloud(path: str | Path, names: Sequence[str] = (), columns: Sequence[st
     Raises:
         As `open_cloud`, and ValueError for a column that the file does not have.
     """
-    cloud = open_cloud(path, columns)
+    return read_all(open_cloud(path, columns), names)
+
+
+def read_all(cloud: CloudFile, names: Sequence[str] = ()) -> Chunk:
+    """Read all points of an open file at once.
+
+    Args:
+        cloud: the file.
+        names: columns to read besides the coordinates.
+
+    Raises:
+        ValueError: a column that the file does not have, or a damaged file.
+    """
     check_names(cloud, names)
     xyz = np.empty((cloud.num_points, 3))
     values = {name: np.empty(cloud.num_points, cloud.columns[name]) for name in names}

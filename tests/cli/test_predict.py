@@ -79,6 +79,9 @@ def test_what_is_added_to_npy_does_not_replace_other_results(tmp_path):
     touch(tmp_path, "in/b.npy", "in/b.p_wall.npy")
     with pytest.raises(ValueError, match=r"b\.npy and .*b\.p_wall\.npy would both become"):
         list(pairs(tmp_path / "in", str(tmp_path / "out")))
+    touch(tmp_path, "more/a.npy", "more/a.confidence.npy")  # sorted the other way round
+    with pytest.raises(ValueError, match=r"a\.npy and .*a\.confidence\.npy would both become"):
+        list(pairs(tmp_path / "more", str(tmp_path / "out")))
 
 
 def test_what_cannot_be_labelled_is_named(tmp_path):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from functools import partial
 
-import hydra.utils
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 
 from pc3d.data import memory
 from pc3d.data.datamodule import SegmentationDataModule
-from pc3d.data.datasets import SampleKey, ScanNet, SemanticKITTI
+from pc3d.data.datasets import SampleKey, ScanNet
 from pc3d.data.manifest import SceneSize
 from pc3d.data.memory import Load, Needed
 from pc3d.data.transforms import CenterShift, ChromaticJitter, LaserMix, RandomRotate
@@ -277,6 +276,19 @@ def test_prepare_runs_before_anything_is_read(make_datamodule, scannet_root, tmp
     assert module.epochs
 
 
+def test_the_size_of_training_scenes_is_known_before_a_checkpoint_is_saved(
+    make_datamodule, scannet_root
+):
+    """Whatever becomes of the data meanwhile, and for the price of one look."""
+    datamodule = make_datamodule()
+    reader = datamodule.reader
+    sides = [reader.read(scene, "train").xyz[:, :2] for scene in reader.scenes("train")]
+
+    make_trainer(max_epochs=1).fit(Recorder(), datamodule=datamodule)
+    scannet_root.rename(scannet_root.with_name("moved"))
+    assert datamodule.measured() == {"extent": max(np.ptp(side, axis=0).max() for side in sides)}
+
+
 def test_testing_needs_no_training_data(make_datamodule, scannet_root):
     (scannet_root / "scannetv2_train.txt").write_text("scene0500_00")  # not there
     (scannet_root / "scannetv2_test.txt").write_text("scene0707_00")
@@ -338,61 +350,6 @@ def test_workers_hand_batches_over_in_shared_memory(make_datamodule):
     datamodule = make_datamodule(num_workers=1)
     for loader in (datamodule.train_dataloader(), datamodule.val_dataloader()):
         assert "collate_shared" in repr(loader.collate_fn)
-
-
-def test_it_can_be_built_from_a_configuration(kitti_root, tmp_path):
-    """Also with lists of OmegaConf's own type, and in workers."""
-    config = {
-        "_target_": "pc3d.data.datamodule.SegmentationDataModule",
-        "reader": {
-            "_target_": "pc3d.data.datasets.SemanticKITTI",
-            "root": str(kitti_root),
-            "frames": {"train": ["00/000000", "00/000001"], "val": ["extra/000964"]},
-        },
-        "voxel_size": 1.0,
-        "features": ["xyz", "intensity"],
-        "augment": {
-            "_target_": "pc3d.data.transforms.Augmentation",
-            "_convert_": "all",
-            "train": [
-                {
-                    "_target_": "pc3d.data.transforms.RandomRotate",
-                    "center": [0.0, 0.0, 0.0],
-                    "angle": [-0.5, 0.5],
-                    "p": 1.0,
-                },
-                {"_target_": "pc3d.data.transforms.RandomScale", "scale": [0.95, 1.05]},
-                {"_target_": "pc3d.data.transforms.RandomShift", "max_shift": [0.2, 0.2, 0.2]},
-                {
-                    "_target_": "pc3d.data.transforms.ElasticDistortion",
-                    "distortion_params": [[0.5, 0.4], [2.0, 1.6]],
-                    "p": 1.0,
-                },
-            ],
-            "eval": [],
-        },
-        "max_voxels": 1000,
-        "max_scenes": 2,
-        "num_workers": 1,
-        "seed": 0,
-        "cache_dir": str(tmp_path),
-        "prepare": None,
-    }
-    datamodule = hydra.utils.instantiate(config)
-    (batch,) = datamodule.train_dataloader()
-    assert sorted(batch.points.names) == ["00/000000", "00/000001"]
-    assert isinstance(datamodule.reader, SemanticKITTI)
-    json.dumps(datamodule.facts())
-
-
-def test_augmentation_without_conversion_says_what_to_write():
-    """Hydra turns dataclasses in a list into nodes of the configuration, which nobody can call."""
-    config = {
-        "_target_": "pc3d.data.transforms.Augmentation",
-        "train": [{"_target_": "pc3d.data.transforms.RandomFlip"}],
-    }
-    with pytest.raises(InstantiationException, match=r"_convert_=.all"):
-        hydra.utils.instantiate(config)
 
 
 def test_unknown_feature_fails_when_the_module_is_made(make_datamodule):

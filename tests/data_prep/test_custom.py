@@ -13,9 +13,9 @@ import pytest
 from data_prep import custom, verify
 from data_prep.tiles import GroupedRows, TiledFiles, TilePlan
 from pc3d.data.datasets import Custom
-from pc3d.data.datasets.custom import Listing, is_point_file
+from pc3d.data.datasets.custom import Listing
 from pc3d.data.datasets.description_yaml import read_description
-from pc3d.io.cloud import open_cloud
+from pc3d.io.cloud import is_cloud, open_cloud
 
 FAR = np.array([650_010.0, 6_860_010.0, 30.0])
 YAML = """\
@@ -167,7 +167,7 @@ def test_rows_grouped_on_disk(tmp_path):
 def test_a_file_is_cut_in_bounded_memory(raw, tmp_path, monkeypatch):
     """Points come in parts of any size, and the tiles are the same."""
     description = read_description(raw / "dataset.yaml")
-    layout = TiledFiles(Listing(raw, description, is_point_file), tile=25.0, min_points=1)
+    layout = TiledFiles(Listing(raw, description, is_cloud), tile=25.0, min_points=1)
     (tmp_path / "scratch").mkdir()
     expected = dict(layout.parts("train/a", tmp_path / "scratch"))
     kind = type(open_cloud(raw / "train" / "a.npy", description.names))

@@ -144,13 +144,13 @@ def test_manifest_names_sizes_checksums_and_versions(kitti, tmp_path):
 def counted(monkeypatch) -> list[str]:
     """The scenes that are written, as they are written."""
     written = []
-    prepare = preparation._prepare
+    prepare = preparation.write_scene
 
     def counting(layout, folder, scene, wanted):
         written.append(scene)
         return prepare(layout, folder, scene, wanted)
 
-    monkeypatch.setattr(preparation, "_prepare", counting)
+    monkeypatch.setattr(preparation, "write_scene", counting)
     return written
 
 

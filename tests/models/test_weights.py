@@ -9,18 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pc3d.models import MinkUNet
 from pc3d.models.checkpoint import FORMAT, KEY, PREFIX
 from pc3d.models.weights import Weights, build_network, read_weights, write_weights
+from tests.inference.conftest import MODEL as SMALL
 
-MODEL = {
-    "_target_": "pc3d.models.MinkUNet",
-    "widths": [8, 8, 12, 12, 12, 8, 8, 8],
-    "depths": [1] * 8,
-    "stem_channels": 8,
-    "stem_depth": 1,
-    "stem_kernel_size": 3,
-    "expand_down": False,
-}
+MODEL = {"_target_": "pc3d.models.MinkUNet", **SMALL}
 FACTS = {"format": FORMAT, "model": MODEL, "voxel_size": 0.1, "spec": {"raw_to_class": {"7": 0}}}
 
 
@@ -31,10 +25,7 @@ def weights() -> Weights:
     empty = Weights("a.ckpt", {}, FACTS)
     with pytest.raises(ValueError, match=r"a\.ckpt holds another model"):
         build_network(empty, 4, 3)
-    from pc3d.models import MinkUNet
-
-    arguments = {key: value for key, value in MODEL.items() if key != "_target_"}
-    network = MinkUNet(in_channels=4, num_classes=3, **arguments)
+    network = MinkUNet(in_channels=4, num_classes=3, **SMALL)
     state = network.state_dict()
     for tensor in state.values():
         if tensor.is_floating_point():

@@ -18,6 +18,7 @@ from pc3d.data.datasets.description import Description
 from pc3d.data.datasets.description_yaml import find_description, read_description
 from pc3d.data.datasets.layout import (
     PREPARED,
+    RECORD,
     Arrays,
     ProcessedLayout,
     read_prepared,
@@ -25,15 +26,13 @@ from pc3d.data.datasets.layout import (
 )
 from pc3d.data.datasets.reader import LayoutReader
 from pc3d.data.sample import PointSample
-from pc3d.io.cloud import EXTENSIONS, Chunk, CloudFile, names_for, open_cloud, read_cloud
+from pc3d.io.cloud import Chunk, CloudFile, is_cloud, names_for, open_cloud, read_all
 from pc3d.io.submission import SubmissionFormat, ids_of_lines, lines_of
 
 _log = logging.getLogger(__name__)
 
 DESCRIPTION = "dataset.yaml"
 """The name that a description has in the folder that it describes."""
-PREPARED_FILE = "scene.json"
-"""In the folder of a prepared file."""
 
 _DOWNLOAD = "nothing, these are files of your own; docs/custom_data.md says how to describe them"
 _EXPECTED = """\
@@ -69,7 +68,7 @@ class Custom(LayoutReader):
         root = Path(root)
         found = read_description(find_description(root, description))
         prepared = PreparedFiles(root, {}, listing=Listing(root, found, _is_prepared))
-        layouts = (prepared, PointFiles(Listing(root, found, is_point_file)))
+        layouts = (prepared, PointFiles(Listing(root, found, is_cloud)))
         super().__init__(root, found.spec, layouts, settings=found.settings())
         wanted = {field: list(names) for field, names in found.columns.items() if names is not None}
         self.conventions = {"columns": wanted, "divide_by": dict(found.divide_by)}
@@ -169,13 +168,8 @@ class Listing:
         return any(part.startswith(".") for part in path.relative_to(self.root).parts)
 
 
-def is_point_file(path: Path) -> bool:
-    """Whether a path is a file in a format that can be read."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
-
-
 def _is_prepared(path: Path) -> bool:
-    return (path / PREPARED_FILE).is_file()
+    return (path / RECORD).is_file()
 
 
 @dataclass(frozen=True)
@@ -220,15 +214,15 @@ class PointFiles:
     def open(self, scene: str) -> DescribedFile:
         """Open the file of a scene."""
         description, path = self.listing.description, self.label_path(scene)
-        names = names_for(path, description.names)
-        cloud = open_cloud(path, names)
+        cloud = open_cloud(path, names_for(path, description.names))
         fields = description.fields_of(cloud.columns, str(path))
-        return DescribedFile(cloud, names, description, fields)
+        return DescribedFile(cloud, description, fields)
 
     def arrays(self, scene: str) -> Arrays:
         file = self.open(scene)
-        chunk = read_cloud(file.cloud.path, file.columns, file.names)
-        arrays, remarks = file.arrays(chunk, file.description.divide_by)
+        arrays, remarks = file.arrays(
+            read_all(file.cloud, file.columns), file.description.divide_by
+        )
         file.log(remarks)
         return arrays
 
@@ -248,13 +242,11 @@ class DescribedFile:
 
     Attributes:
         cloud: the file.
-        names: of its columns, where they have none.
         description: of the data set.
         fields: from fields to their columns.
     """
 
     cloud: CloudFile
-    names: tuple[str, ...]
     description: Description
     fields: Mapping[str, tuple[str, ...]]
 

@@ -26,6 +26,8 @@ Arrays = dict[str, NDArray[Any]]
 
 PREPARED = "prepared.json"
 """Beside the scenes that `data_prep` has prepared: what with."""
+RECORD = "scene.json"
+"""In the folder of a scene that `data_prep` has prepared: what it holds."""
 _RELEASED = ("velodyne", "labels")
 """Folders of SemanticKITTI that scenes may have been prepared beside."""
 COLUMNS: Mapping[str, int | None] = {

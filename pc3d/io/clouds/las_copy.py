@@ -74,7 +74,9 @@ def copy_las(source: LasCloud, added: Arrays, legend: Mapping[int, str]) -> Outp
     check_sizes(source.path, point_format)
     records = _records(source, extra, legend, remarks)
     header = deepcopy(source.header)
-    header.system_identifier = header.generating_software = ""  # for laspy takes ASCII only
+    header.system_identifier = header.generating_software = (
+        ""  # laspy takes ASCII only; put back later
+    )
     header.set_version_and_point_format(_version(header, point_format.id), point_format)
     points = _points(source, point_format, values)
     return Output(header, records, points, remarks, Origin(source.path, source.parts))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.io.arrays import map_array
 from pc3d.io.clouds.file import ArrayCloud
 from pc3d.io.clouds.names import (
     SKIP,
@@ -18,10 +18,6 @@ from pc3d.io.clouds.names import (
     refuse_columns,
     split_coordinates,
 )
-from pc3d.io.reading import reading
-
-MAGIC = b"\x93NUMPY\x01\x00"
-"""Of version 1.0, which all arrays of numbers have. Headers of later ones may claim 4 GiB."""
 
 
 def open_npy(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
@@ -36,7 +32,7 @@ def open_npy(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
         ValueError: not an array, a truncated one, one of another kind or shape, or columns that
             nobody named.
     """
-    array = _map(path)
+    array = map_array(path)
     remarks: tuple[str, ...] = ()
     if array.ndim == 1 and array.dtype.names:
         refuse_columns(path, columns)
@@ -53,16 +49,6 @@ def open_npy(path: Path, columns: Sequence[str] = ()) -> ArrayCloud:
     (x, y, z), others = split_coordinates(path, [name for name, _ in found])
     xyz = (found[x][1], found[y][1], found[z][1])
     return ArrayCloud(path, xyz, {name: found[i][1] for name, i in others.items()}, remarks)
-
-
-def _map(path: Path) -> NDArray[Any]:
-    with reading(path), path.open("rb") as file:
-        is_simple = file.read(len(MAGIC)) == MAGIC
-    if not is_simple:
-        raise ValueError(f"{path}: not a .npy file of numbers, or its beginning is damaged")
-    with reading(path):
-        # Not np.load, which also opens zip files and pickles.
-        return np.lib.format.open_memmap(path, mode="r")
 
 
 def _fields(path: Path, array: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:

@@ -12,9 +12,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.io.arrays import MAGIC
 from pc3d.io.clouds.file import CHUNK, Chunk, check_names
 from pc3d.io.clouds.names import is_number, part_names, refuse_columns, split_coordinates
-from pc3d.io.clouds.npy import MAGIC
 from pc3d.io.reading import reading
 
 _SUFFIX = ".npy"
