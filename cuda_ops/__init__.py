@@ -9,7 +9,8 @@ from cuda_ops.devoxelize.op import devoxelize, trilinear
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
 from cuda_ops.neighbor_attention.op import neighbor_dot, neighbor_sum
-from cuda_ops.neighbor_table.op import down_table, lookup, neighbor_table
+from cuda_ops.neighbor_table.op import down_table, level_sizes, lookup, neighbor_table
+from cuda_ops.runtime import synchronize
 from cuda_ops.sparse_conv.op import sparse_conv
 from cuda_ops.voxelize.op import voxel_first, voxel_mean, voxel_random, voxelize
 
@@ -21,6 +22,7 @@ __all__ = [
     "devoxelize",
     "down_table",
     "info",
+    "level_sizes",
     "lookup",
     "morton_decode",
     "morton_encode",
@@ -29,6 +31,7 @@ __all__ = [
     "neighbor_table",
     "routed_codebook_attention",
     "sparse_conv",
+    "synchronize",
     "trilinear",
     "voxel_first",
     "voxel_mean",

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.codebook_attention import cpu
-from cuda_ops.library import define, differentiable, once_differentiable
+from cuda_ops.codebook_attention import cpu, cuda
+from cuda_ops.library import define, differentiable, fits, once_differentiable, sum_dtype
 
 
 def depthwise(x: Tensor, code: Tensor, table: Tensor) -> Tensor:
@@ -92,6 +92,7 @@ _attention = define(
     reference_codebook_attention,
     lambda v, choice, codes, tables: torch.empty_like(v),
     cpu.codebook_attention,
+    cuda.codebook_attention,
 )
 _grad_v = define(
     "codebook_attention_grad_v"
@@ -99,22 +100,26 @@ _grad_v = define(
     reference_grad_v,
     lambda grad, choice, codes, tables: torch.empty_like(grad),
     cpu.grad_v,
+    cuda.grad_v,
 )
 _grad_codes = define(
     "codebook_attention_grad_codes(Tensor v, Tensor? choice, Tensor codes, Tensor[] tables, "
     "Tensor grad) -> (Tensor, Tensor)",
     reference_grad_codes,
     lambda v, choice, codes, tables, grad: (
-        v.new_empty(0) if choice is None else torch.empty_like(choice),
-        torch.empty_like(codes),
+        v.new_empty(0 if choice is None else choice.shape, dtype=sum_dtype(v.dtype)),
+        torch.empty_like(codes, dtype=sum_dtype(v.dtype)),
     ),
     cpu.grad_codes,
+    cuda.grad_codes,
+    like=None,
 )
 _routed = define(
     "routed_codebook_attention(Tensor v, Tensor chosen, Tensor codes, Tensor[] tables) -> Tensor",
     reference_routed,
     lambda v, chosen, codes, tables: torch.empty_like(v),
     cpu.routed,
+    cuda.routed,
 )
 
 
@@ -132,10 +137,12 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         v_grad = _grad_v(grad, choice, codes, tables)
     if need_choice or need_codes:
         choice_grad, codes_grad = _grad_codes(v, choice, codes, tables, grad)
-    return v_grad, choice_grad if need_choice else None, codes_grad, [None] * len(tables)
+        choice_grad = choice_grad.to(choice.dtype) if need_choice else None
+        codes_grad = codes_grad.to(codes.dtype)
+    return v_grad, choice_grad, codes_grad, [None] * len(tables)
 
 
-differentiable("codebook_attention", _backward, _save)
+differentiable("codebook_attention", _backward, _save, features=(0,))
 for _name in ("grad_v", "grad_codes"):
     once_differentiable(f"codebook_attention_{_name}")
 
@@ -146,11 +153,11 @@ def codebook_attention(
     """Mix depthwise convolutions. Differentiable in v, choice and codes; deterministic.
 
     Args:
-        v: [N, C] float32 or float64, the values.
-        choice: [N, D, G], the dtype of `v`: the weight of each code for each voxel and group of
+        v: [N, C] floating point, the values.
+        choice: [N, D, G], the dtype of `v`, or float32 with values in half precision: the weight of each code for each voxel and group of
             C / G consecutive channels. None: 1 for every code, so that one code is a depthwise
             convolution, and several are their sum.
-        codes: [K_0 + ... + K_{D-1}, C], the dtype of `v`: the taps of all codes, one after another.
+        codes: [K_0 + ... + K_{D-1}, C], of such a dtype: the taps of all codes, one after another.
         tables: D neighbour tables [K_d, N] int32 of submanifold kernels (offset(k) is
             -offset(K_d - 1 - k)): the row at each tap of each voxel, or -1.
 
@@ -179,7 +186,7 @@ def routed_codebook_attention(
     Not differentiable; for inference.
 
     Args:
-        v: [N, C] float32 or float64, the values.
+        v: [N, C] floating point, the values.
         chosen: [N, G] integers: the code of each voxel and group, in [0, D).
         codes: as in `codebook_attention`.
         tables: as in `codebook_attention`.
@@ -208,12 +215,12 @@ def _check(
             "v must be [N, C] and codes [taps of all codes, C]; got "
             f"{tuple(v.shape)} and {tuple(codes.shape)}"
         )
-    dtypes = {tensor.dtype for tensor in (v, codes, choice) if tensor is not None}
-    if len(dtypes) > 1 and not torch.is_autocast_enabled(v.device.type):
-        raise ValueError(
-            f"v, choice and codes must have the same dtype; got {', '.join(map(str, dtypes))}. "
-            "Convert them, or run under torch.autocast."
-        )
+    for name, tensor in (("choice", choice), ("codes", codes)):
+        if tensor is not None and not fits(tensor, v):
+            raise ValueError(
+                f"{name} must have the dtype of v, or float32 where v is in half precision; got "
+                f"{tensor.dtype} and {v.dtype}. Convert one of them, or run under torch.autocast."
+            )
     if not tables or any(t.ndim != 2 or t.shape[1] != len(v) for t in tables):
         raise ValueError(
             f"tables must be one [K, N] per code with N={len(v)} voxels; got "

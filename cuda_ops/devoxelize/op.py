@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.devoxelize import cpu
+from cuda_ops.devoxelize import cpu, cuda
 from cuda_ops.library import define, differentiable, once_differentiable
 from cuda_ops.morton.op import encode_unchecked
 from cuda_ops.neighbor_table.op import reference_lookup
@@ -41,12 +41,14 @@ _devoxelize = define(
     reference_devoxelize,
     lambda x, index, weight: x.new_empty((index.shape[1], x.shape[1])),
     cpu.devoxelize,
+    cuda.devoxelize,
 )
 _devoxelize_grad = define(
     "devoxelize_grad(Tensor grad, Tensor index, Tensor weight, SymInt num_voxels) -> Tensor",
     reference_devoxelize_grad,
     lambda grad, index, weight, num_voxels: grad.new_empty((num_voxels, grad.shape[1])),
     cpu.devoxelize_grad,
+    cuda.devoxelize_grad,
 )
 
 
@@ -61,7 +63,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     return _devoxelize_grad(grad.contiguous(), index, weight, ctx.num_voxels), None, None
 
 
-differentiable("devoxelize", _backward, _save)
+differentiable("devoxelize", _backward, _save, features=(0,))
 once_differentiable("devoxelize_grad")
 
 
@@ -69,7 +71,7 @@ def devoxelize(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum of voxel features at points. Differentiable in `x` only; deterministic.
 
     Args:
-        x: [N, C] float32 or float64.
+        x: [N, C] floating point.
         index: [K, P] int32 rows of `x`, or -1 for a corner that does not exist.
         weight: [K, P] floating point.
 
@@ -105,6 +107,7 @@ _trilinear = define(
         position.new_empty((8, position.shape[0])),
     ),
     cpu.trilinear,
+    cuda.trilinear,
 )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.library import define
-from cuda_ops.morton import cpu
+from cuda_ops.morton import cpu, cuda
 
 AXIS_BITS = 18
 BIAS = 1 << (AXIS_BITS - 1)
@@ -99,12 +99,14 @@ _encode = define(
     reference_encode,
     lambda indices: indices.new_empty(indices.shape[0], dtype=torch.int64),
     cpu.encode,
+    cuda.encode,
 )
 _decode = define(
     "morton_decode(Tensor keys) -> Tensor",
     reference_decode,
     lambda keys: keys.new_empty((keys.shape[0], 4), dtype=torch.int32),
     cpu.decode,
+    cuda.decode,
 )
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.library import define, differentiable
-from cuda_ops.neighbor_attention import cpu
+from cuda_ops.library import define, differentiable, fits, sum_dtype
+from cuda_ops.neighbor_attention import cpu, cuda
 
 
 def reference_dot(q: Tensor, k: Tensor, table: Tensor, heads: int) -> Tensor:
@@ -50,20 +50,27 @@ def reference_transpose(weights: Tensor, table: Tensor) -> Tensor:
 _dot = define(
     "neighbor_dot(Tensor q, Tensor k, Tensor table, SymInt heads) -> Tensor",
     reference_dot,
-    lambda q, k, table, heads: q.new_empty(q.shape[0], table.shape[0], heads),
+    lambda q, k, table, heads: q.new_empty(
+        q.shape[0], table.shape[0], heads, dtype=sum_dtype(q.dtype)
+    ),
     cpu.neighbor_dot,
+    cuda.neighbor_dot,
+    like=None,
 )
 _sum = define(
     "neighbor_sum(Tensor weights, Tensor v, Tensor table) -> Tensor",
     reference_sum,
     lambda weights, v, table: torch.empty_like(v),
     cpu.neighbor_sum,
+    cuda.neighbor_sum,
+    like=1,
 )
 _transpose = define(
     "neighbor_transpose(Tensor weights, Tensor table) -> Tensor",
     reference_transpose,
     lambda weights, table: torch.empty_like(weights),
     cpu.neighbor_transpose,
+    cuda.neighbor_transpose,
 )
 
 
@@ -87,7 +94,9 @@ def _save_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward_sum(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     weights, v, table = ctx.saved_tensors
     need_weights, need_v, _ = ctx.needs_input_grad
-    weights_grad = _dot(grad, v, table, weights.shape[2]) if need_weights else None
+    weights_grad = None
+    if need_weights:
+        weights_grad = _dot(grad, v, table, weights.shape[2]).to(weights.dtype)
     v_grad = _sum(_transpose(weights, table), grad, table) if need_v else None
     return weights_grad, v_grad, None
 
@@ -101,8 +110,8 @@ def _backward_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     return _transpose(grad, table), None
 
 
-differentiable("neighbor_dot", _backward_dot, _save_dot)
-differentiable("neighbor_sum", _backward_sum, _save_sum)
+differentiable("neighbor_dot", _backward_dot, _save_dot, features=(0, 1))
+differentiable("neighbor_sum", _backward_sum, _save_sum, features=(1,))
 differentiable("neighbor_transpose", _backward_transpose, _save_transpose)
 
 
@@ -110,13 +119,14 @@ def neighbor_dot(q: Tensor, k: Tensor, table: Tensor, heads: int) -> Tensor:
     """Dot products of every voxel's query with its neighbours' keys. Differentiable in q and k.
 
     Args:
-        q: [N, C] float32 or float64.
+        q: [N, C] floating point.
         k: [N, C], the dtype of `q`.
         table: [K, N] int32, the neighbour at each tap of a submanifold kernel, or -1.
         heads: H groups of C / H consecutive channels.
 
     Returns:
-        [N, K, H], the dtype of `q`; 0 where there is no neighbour.
+        [N, K, H], the dtype of `q`, or float32 where that is in half precision: what comes next is
+        a softmax. 0 where there is no neighbour.
 
     Raises:
         ValueError: shapes or dtypes that do not fit together.
@@ -132,8 +142,9 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
     """Weighted sums of the neighbours' values. Differentiable in weights and v.
 
     Args:
-        weights: [N, K, H], the dtype of `v`; those of missing neighbours are not read.
-        v: [N, C] float32 or float64; H divides C.
+        weights: [N, K, H], the dtype of `v`, or float32 with values in half precision; those of
+            missing neighbours are not read.
+        v: [N, C] floating point; H divides C.
         table: [K, N] int32, the neighbour at each tap of a submanifold kernel, or -1.
 
     Returns:
@@ -150,8 +161,11 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
         )
     if weights.shape[2] < 1 or v.shape[1] % weights.shape[2]:
         raise ValueError(f"{weights.shape[2]} heads do not divide {v.shape[1]} channels")
-    if weights.dtype != v.dtype and not torch.is_autocast_enabled(v.device.type):
-        raise ValueError(f"weights and v must have the same dtype; got {weights.dtype}, {v.dtype}")
+    if not fits(weights, v):
+        raise ValueError(
+            "weights must have the dtype of v, or float32 where v is in half precision; got "
+            f"{weights.dtype} and {v.dtype}"
+        )
     result: Tensor = _sum(weights, v, table)
     return result
 

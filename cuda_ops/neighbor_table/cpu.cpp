@@ -180,6 +180,16 @@ PC3D_EXPORT int64_t pc3d_parents(const int64_t* keys, int64_t num, int64_t* pare
   return num_parents;
 }
 
+// sizes [levels], zero before: how many voxels there are at stride 2^level. A voxel begins wherever
+// a key differs from the one before in the bits of that level or above.
+PC3D_EXPORT void pc3d_level_sizes(const int64_t* keys, int64_t num, int64_t levels,
+                                  int64_t* sizes) {
+  for (int64_t row = 0; row < num; ++row) {
+    uint64_t differing = row ? static_cast<uint64_t>(keys[row] ^ keys[row - 1]) : ~uint64_t{0};
+    for (int64_t level = 0; level < levels && differing; ++level, differing >>= 3) ++sizes[level];
+  }
+}
+
 // down [8, num_parents] and up [8, num]: the child at each tap, and the parent at the child's own
 // tap; -1 elsewhere.
 PC3D_EXPORT void pc3d_down_table(const int64_t* keys, int64_t num, int64_t num_parents,

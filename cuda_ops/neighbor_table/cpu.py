@@ -60,7 +60,16 @@ def neighbor_table(library: CpuLibrary, keys: Tensor, offsets: Tensor) -> Tensor
     return table
 
 
-def down_table(library: CpuLibrary, keys: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+def level_sizes(library: CpuLibrary, keys: Tensor, num_levels: int) -> Tensor:
+    """`reference_level_sizes`."""
+    sizes = keys.new_zeros(num_levels)
+    library.call("pc3d_level_sizes", int64(keys), len(keys), num_levels, sizes)
+    return sizes
+
+
+def down_table(
+    library: CpuLibrary, keys: Tensor, num_coarse: int | None
+) -> tuple[Tensor, Tensor, Tensor] | None:
     """`reference_down_table`; None if there are too many keys."""
     num = len(keys)
     if num > MAX_VOXELS:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cuda_ops.library import define
-from cuda_ops.morton.op import encode_axis, encode_cloud, encode_unchecked, reference_decode
-from cuda_ops.neighbor_table import cpu
+from cuda_ops.morton.op import AXIS_BITS, encode_axis, encode_cloud, encode_unchecked, reference_decode
+from cuda_ops.neighbor_table import cpu, cuda
 
 
 def reference_lookup(keys: Tensor, queries: Tensor) -> Tensor:
@@ -27,6 +27,7 @@ _lookup = define(
     reference_lookup,
     lambda keys, queries: torch.empty_like(queries, dtype=torch.int32),
     cpu.lookup,
+    cuda.lookup,
 )
 
 
@@ -65,6 +66,7 @@ _neighbor_table = define(
     reference_neighbor_table,
     lambda keys, offsets: keys.new_empty((offsets.shape[0], keys.shape[0]), dtype=torch.int32),
     cpu.neighbor_table,
+    cuda.neighbor_table,
 )
 
 
@@ -83,7 +85,45 @@ def neighbor_table(keys: Tensor, offsets: Tensor) -> Tensor:
     return result
 
 
-def reference_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def reference_level_sizes(keys: Tensor, num_levels: int) -> Tensor:
+    if keys.numel() == 0:
+        return keys.new_zeros(num_levels)
+    differing = keys[1:] ^ keys[:-1]
+    sizes = [1 + (differing >> 3 * level != 0).sum() for level in range(num_levels)]
+    return torch.stack(sizes)
+
+
+_level_sizes = define(
+    "level_sizes(Tensor keys, SymInt num_levels) -> Tensor",
+    reference_level_sizes,
+    lambda keys, num_levels: keys.new_empty(num_levels),
+    cpu.level_sizes,
+    cuda.level_sizes,
+)
+
+
+def level_sizes(keys: Tensor, num_levels: int = AXIS_BITS) -> Tensor:
+    """How many voxels there are at this resolution, at half of it, at a quarter, and so on.
+
+    Args:
+        keys: [N] int64, ascending, unique.
+        num_levels: at most 18, where a cloud is 8 voxels at most.
+
+    Returns:
+        [num_levels] int64; the first is N.
+
+    Raises:
+        ValueError: more levels than keys have.
+    """
+    if not 1 <= num_levels <= AXIS_BITS:
+        raise ValueError(f"num_levels must be 1 to {AXIS_BITS}; got {num_levels}")
+    result: Tensor = _level_sizes(keys, num_levels)
+    return result
+
+
+def reference_down_table(
+    keys: Tensor, num_coarse: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
     indices = reference_decode(keys)
     # >> is floor, also below zero.
     parent_indices = torch.cat([indices[:, :1], indices[:, 1:] >> 1], dim=1)
@@ -98,8 +138,9 @@ def reference_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return parents, down, up
 
 
-def fake_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    num_coarse = torch.library.get_ctx().new_dynamic_size()
+def fake_down_table(keys: Tensor, num_coarse: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    if num_coarse is None:
+        num_coarse = torch.library.get_ctx().new_dynamic_size()
     return (
         keys.new_empty(num_coarse),
         keys.new_empty((8, num_coarse), dtype=torch.int32),
@@ -108,14 +149,17 @@ def fake_down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _down_table = define(
-    "down_table(Tensor keys) -> (Tensor, Tensor, Tensor)",
+    "down_table(Tensor keys, SymInt? num_coarse) -> (Tensor, Tensor, Tensor)",
     reference_down_table,
     fake_down_table,
     cpu.down_table,
+    cuda.down_table,
 )
 
 
-def down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def down_table(
+    keys: Tensor, num_coarse: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The set of half the resolution, and the maps of the 2x2x2 kernel with stride 2.
 
     Morton order makes this a scan: the children of a voxel are consecutive, and the parents come
@@ -123,11 +167,12 @@ def down_table(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Args:
         keys: [N] int64, ascending, unique.
+        num_coarse: M, where it is known from `level_sizes`: a GPU is not waited for then.
 
     Returns:
         coarse_keys [M] int64, ascending, of `floor(indices / 2)`; down [8, M] int32, the fine row
         at each tap of each coarse voxel, or -1; up [8, N] int32, the coarse row of each fine voxel
         at its tap, -1 at the other seven.
     """
-    result: tuple[Tensor, Tensor, Tensor] = _down_table(keys)
+    result: tuple[Tensor, Tensor, Tensor] = _down_table(keys, num_coarse)
     return result

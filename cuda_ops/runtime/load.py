@@ -13,7 +13,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from cuda_ops.runtime.threads import num_threads, openmp_parallel
 REFERENCE = "reference"
 PREBUILT = compiler.ROOT / "prebuilt"
 _log = logging.getLogger("cuda_ops")
-_forced: ContextVar[str | None] = ContextVar("pc3d_cpu_isa", default=None)
+_forced: list[str] = []  # of `serving`; all threads see it: a GPU's gradients run in one of their own
 
 
 class CpuLibrary:
@@ -98,13 +97,18 @@ def supported_isas() -> tuple[str, ...]:
     return tuple(isa for isa in compiler.instruction_sets() if isa == "baseline" or isa in has)
 
 
+def forced(variable: str) -> str | None:
+    """What `serving` asks for, else the environment variable, else None."""
+    return _forced[-1] if _forced else os.environ.get(variable) or None
+
+
 def chosen_isa() -> str:
     """`$PC3D_CPU_ISA` if set, else the largest instruction set of this processor.
 
     Raises:
         ValueError: the variable names something that this processor cannot run.
     """
-    wanted = _forced.get() or os.environ.get("PC3D_CPU_ISA")
+    wanted = forced("PC3D_CPU_ISA")
     supported = supported_isas()
     if not wanted:
         return supported[-1]
@@ -118,12 +122,12 @@ def chosen_isa() -> str:
 
 @contextlib.contextmanager
 def serving(isa: str) -> Iterator[None]:
-    """Within the block, ops on the CPU are served by `isa` or the "reference": for comparisons."""
-    token = _forced.set(isa)
+    """Within the block, `isa` serves ops on the CPU, or "reference" on all devices."""
+    _forced.append(isa)
     try:
         yield
     finally:
-        _forced.reset(token)
+        _forced.pop()
 
 
 def served() -> Served:

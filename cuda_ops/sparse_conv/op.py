@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.library import define, differentiable, once_differentiable
-from cuda_ops.sparse_conv import cpu
+from cuda_ops.library import define, differentiable, fits, once_differentiable, sum_dtype
+from cuda_ops.sparse_conv import cpu, cuda
 
 
 def reference_sparse_conv(
@@ -42,12 +42,17 @@ _sparse_conv = define(
     reference_sparse_conv,
     lambda x, weight, table, table_t: x.new_empty((table.shape[1], weight.shape[2])),
     cpu.sparse_conv,
+    cuda.sparse_conv,
 )
 _weight_grad = define(
     "sparse_conv_weight_grad(Tensor x, Tensor grad, Tensor table) -> Tensor",
     reference_weight_grad,
-    lambda x, grad, table: x.new_empty((table.shape[0], x.shape[1], grad.shape[1])),
+    lambda x, grad, table: x.new_empty(
+        (table.shape[0], x.shape[1], grad.shape[1]), dtype=sum_dtype(x.dtype)
+    ),
     cpu.weight_grad,
+    cuda.weight_grad,
+    like=None,
 )
 
 
@@ -64,11 +69,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
         x_grad = _sparse_conv(grad, weight.flip(0).transpose(1, 2), table, None)
     elif need_x:
         x_grad = _sparse_conv(grad, weight.transpose(1, 2), table_t, table)
-    weight_grad = _weight_grad(x, grad, table) if need_weight else None
+    weight_grad = _weight_grad(x, grad, table).to(weight.dtype) if need_weight else None
     return x_grad, weight_grad, None, None
 
 
-differentiable("sparse_conv", _backward, _save)
+differentiable("sparse_conv", _backward, _save, features=(0,))
 once_differentiable("sparse_conv_weight_grad")
 
 
@@ -76,8 +81,8 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
     """Convolve sparse features. Differentiable in `x` and `weight`; deterministic.
 
     Args:
-        x: [N, C_in] float32 or float64, features of the input set.
-        weight: [K, C_in, C_out], the dtype of `x`.
+        x: [N, C_in] floating point, features of the input set.
+        weight: [K, C_in, C_out], the dtype of `x`, or float32 with features in half precision.
         table: [K, M] int32, the input row at each tap of each output row, or -1.
         table_t: [K, N] int32, the transpose of `table`: the output row that input row n feeds
             through each tap, or -1. None for a submanifold kernel, whose offsets are symmetric:
@@ -94,10 +99,10 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
             f"x must be [N, C_in] and weight [K, C_in, C_out]; got {tuple(x.shape)} and "
             f"{tuple(weight.shape)}"
         )
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    if not fits(weight, x):
         raise ValueError(
-            f"x and weight must have the same dtype; got {x.dtype} and {weight.dtype}. Convert one "
-            "of them, or run under torch.autocast."
+            "weight must have the dtype of x, or float32 where x is in half precision; got "
+            f"{weight.dtype} and {x.dtype}. Convert one of them, or run under torch.autocast."
         )
     back = table if table_t is None else table_t
     if table.shape[0] != weight.shape[0] or back.shape != (weight.shape[0], x.shape[0]):

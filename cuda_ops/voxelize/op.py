@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cuda_ops.library import define, differentiable
 from cuda_ops.segment import sum_rows
-from cuda_ops.voxelize import cpu
+from cuda_ops.voxelize import cpu, cuda
 
 
 def reference_voxelize(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,6 +27,7 @@ _voxelize = define(
     reference_voxelize,
     fake_voxelize,
     cpu.voxelize,
+    cuda.voxelize,
 )
 
 
@@ -63,15 +64,16 @@ _voxel_mean = define(
     reference_voxel_mean,
     lambda feats, point2voxel, counts: feats.new_empty((counts.shape[0], feats.shape[1])),
     cpu.voxel_mean,
+    cuda.voxel_mean,
 )
-differentiable("voxel_mean", _mean_backward, _save_mean)
+differentiable("voxel_mean", _mean_backward, _save_mean, features=(0,))
 
 
 def voxel_mean(feats: Tensor, point2voxel: Tensor, counts: Tensor) -> Tensor:
     """The mean of each voxel's points. Differentiable in `feats`; deterministic.
 
     Args:
-        feats: [P, C] float32 or float64.
+        feats: [P, C] floating point.
         point2voxel: [P] int64 from `voxelize`.
         counts: [N] int64 from `voxelize`.
 
@@ -97,6 +99,7 @@ _voxel_representative = define(
     "voxel_representative(Tensor point2voxel, Tensor priority, SymInt num_voxels) -> Tensor",
     reference_voxel_representative,
     lambda point2voxel, priority, num_voxels: priority.new_empty(num_voxels),
+    cuda=cuda.voxel_representative,
 )
 
 
