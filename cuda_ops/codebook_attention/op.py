@@ -154,9 +154,9 @@ def codebook_attention(
 
     Args:
         v: [N, C] floating point, the values.
-        choice: [N, D, G], the dtype of `v`, or float32 with values in half precision: the weight of each code for each voxel and group of
-            C / G consecutive channels. None: 1 for every code, so that one code is a depthwise
-            convolution, and several are their sum.
+        choice: [N, D, G], the dtype of `v`, or float32 with values in half precision: the weight
+            of each code for each voxel and group of C / G consecutive channels. None: 1 for every
+            code, so that one code is a depthwise convolution, and several are their sum.
         codes: [K_0 + ... + K_{D-1}, C], of such a dtype: the taps of all codes, one after another.
         tables: D neighbour tables [K_d, N] int32 of submanifold kernels (offset(k) is
             -offset(K_d - 1 - k)): the row at each tap of each voxel, or -1.

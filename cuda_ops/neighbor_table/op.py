@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from cuda_ops.library import define
-from cuda_ops.morton.op import AXIS_BITS, encode_axis, encode_cloud, encode_unchecked, reference_decode
+from cuda_ops.morton.op import (
+    AXIS_BITS,
+    encode_axis,
+    encode_cloud,
+    encode_unchecked,
+    reference_decode,
+)
 from cuda_ops.neighbor_table import cpu, cuda
 
 
@@ -121,9 +127,7 @@ def level_sizes(keys: Tensor, num_levels: int = AXIS_BITS) -> Tensor:
     return result
 
 
-def reference_down_table(
-    keys: Tensor, num_coarse: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def reference_down_table(keys: Tensor, num_coarse: int | None) -> tuple[Tensor, Tensor, Tensor]:
     indices = reference_decode(keys)
     # >> is floor, also below zero.
     parent_indices = torch.cat([indices[:, :1], indices[:, 1:] >> 1], dim=1)
@@ -138,9 +142,8 @@ def reference_down_table(
     return parents, down, up
 
 
-def fake_down_table(keys: Tensor, num_coarse: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    if num_coarse is None:
-        num_coarse = torch.library.get_ctx().new_dynamic_size()
+def fake_down_table(keys: Tensor, size: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    num_coarse = torch.library.get_ctx().new_dynamic_size() if size is None else size
     return (
         keys.new_empty(num_coarse),
         keys.new_empty((8, num_coarse), dtype=torch.int32),
@@ -157,9 +160,7 @@ _down_table = define(
 )
 
 
-def down_table(
-    keys: Tensor, num_coarse: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def down_table(keys: Tensor, num_coarse: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The set of half the resolution, and the maps of the 2x2x2 kernel with stride 2.
 
     Morton order makes this a scan: the children of a voxel are consecutive, and the parents come

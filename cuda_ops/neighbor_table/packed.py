@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from cuda_ops.derived import derived
 from cuda_ops.runtime import CpuLibrary, int32
 
 
@@ -27,10 +27,6 @@ class PackedTable(NamedTuple):
     num_taps: int
 
 
-_packed = WeakTensorKeyDictionary()
-"""What was made of every table that is still in use, with the version of the table then."""
-
-
 def packed(library: CpuLibrary, table: Tensor) -> PackedTable:
     """The pairs of a table; those of a table that was packed before are remembered.
 
@@ -41,12 +37,7 @@ def packed(library: CpuLibrary, table: Tensor) -> PackedTable:
     Raises:
         IndexError: the table names rows beyond the N voxels.
     """
-    version = None if table.is_inference() else table._version
-    known = _packed.get(table)
-    if known is None or known[0] != version:
-        known = _packed[table] = version, _pack(library, int32(table))
-    found: PackedTable = known[1]
-    return found
+    return derived(table, PackedTable, lambda: _pack(library, int32(table)))
 
 
 def addresses(tables: list[PackedTable]) -> Tensor:

@@ -91,5 +91,5 @@ def pack(
             values.append(ctypes.c_int64(argument))
         else:
             values.append(argument)
-    pointers = [ctypes.cast(ctypes.pointer(value), ctypes.c_void_p) for value in values]  # type: ignore[arg-type, type-var]
+    pointers = [ctypes.cast(ctypes.pointer(value), ctypes.c_void_p) for value in values]  # type: ignore[type-var]
     return values, (ctypes.c_void_p * len(pointers))(*pointers)

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
@@ -89,6 +90,29 @@ class Gpu:
             defines = {f"PC3D_SCALAR_{SCALARS[scalar]}": "1", "PC3D_WIDTH": str(width)}
         self._run(op, kernel, grid, defines, arguments)
 
+    @property
+    def name(self) -> str:
+        """What the GPU is called."""
+        return torch.cuda.get_device_name(self.device)
+
+    def guard(self) -> AbstractContextManager[object]:
+        """Within it, this GPU is the current one: for what launches kernels by itself."""
+        return torch.cuda.device(self.device)
+
+    def is_refused(self, op: str, reason: str | None) -> bool:
+        """Whether the reference must serve an op; says so once in the log.
+
+        Args:
+            op: its folder.
+            reason: why; None if its kernels serve.
+        """
+        if reason is None:
+            self.made_by.setdefault(op, "Triton")
+        elif op not in self._broken:
+            self._broken[op] = reason
+            _log.warning("plain PyTorch serves %s on %s, slower: %s", op, self.device, reason)
+        return reason is not None
+
     def complaint(self, error: Exception) -> Tensor:
         """Where a kernel writes 1 to have `error` raised: later, as nothing waits for it.
 
@@ -152,8 +176,7 @@ class Gpu:
                     self.made_by[op] = how
                     return module
         reason = "; ".join(dict.fromkeys(reasons)) or no_compiler(self.capability)
-        self._broken[op] = reason
-        _log.warning("plain PyTorch serves %s on %s, slower: %s", op, self.device, reason)
+        self.is_refused(op, reason)
         raise KernelUnavailableError(reason)
 
 

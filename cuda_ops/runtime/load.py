@@ -26,7 +26,9 @@ from cuda_ops.runtime.threads import num_threads, openmp_parallel
 REFERENCE = "reference"
 PREBUILT = compiler.ROOT / "prebuilt"
 _log = logging.getLogger("cuda_ops")
-_forced: list[str] = []  # of `serving`; all threads see it: a GPU's gradients run in one of their own
+_forced: list[
+    str
+] = []  # of `serving`; all threads see it: a GPU's gradients run in one of their own
 
 
 class CpuLibrary:

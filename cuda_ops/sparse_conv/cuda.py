@@ -1,2 +1,109 @@
-def sparse_conv(*a): return None
-def weight_grad(*a): return None
+"""The Triton kernels of this folder, called on tensors."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuda_ops.runtime import Gpu, int32
+from cuda_ops.sparse_conv.config import Config, config_for, grad_config_for
+from cuda_ops.sparse_conv.plan import plan
+from cuda_ops.sparse_conv.tuning import chosen
+
+OLDEST = (8, 0)
+"""Compute capability that Triton's matrix products need at least: Ampere."""
+MAX_TAPS = 65535
+
+
+@lru_cache
+def why_not(capability: tuple[int, int]) -> str | None:
+    """Why Triton does not serve a GPU; None if it does."""
+    if capability < OLDEST:
+        return f"the GPU has compute capability {capability}; Triton's kernels need {OLDEST}"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (torch's CUDA wheels for Linux bring it)"
+    return None
+
+
+def sparse_conv(
+    gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
+) -> Tensor | None:
+    """`reference_sparse_conv`; None where Triton does not serve this GPU."""
+    if gpu.is_refused("sparse_conv", why_not(gpu.capability)):
+        return None
+    x, weight, table = x.contiguous(), weight.to(x.dtype), int32(table)
+    (num_taps, c_in, c_out), num_out = weight.shape, table.shape[1]
+    y = x.new_empty(num_out, c_out)
+    if min(num_out, len(x), num_taps, c_in, c_out) == 0:
+        return y.zero_()
+    sizes = (num_out, num_taps, c_in, c_out)
+
+    def run(config: Config) -> None:
+        _launch(gpu, x, weight, table, y, config)
+
+    model = config_for(gpu.capability, x.dtype.itemsize, *sizes)
+    with gpu.guard():
+        run(chosen(gpu, x.dtype, sizes, model, run))
+    return y
+
+
+def _launch(gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, y: Tensor, config: Config) -> None:
+    from cuda_ops.sparse_conv import kernel_triton
+
+    num_taps, c_in, c_out = weight.shape
+    order, taps, counts, *_ = plan(gpu, table, len(x), config.tile)
+    grid = (len(taps), -(-c_out // config.columns))
+    kernel_triton.conv_kernel[grid](
+        *(x, weight, table, order, taps, counts, y),
+        *(len(x), len(y), num_taps, c_in, c_out, *weight.stride()),
+        TILE=config.tile,
+        COLUMNS=config.columns,
+        DEPTH=config.depth,
+        num_warps=config.warps,
+        num_stages=config.stages,
+        **_arithmetic(x.dtype),
+    )
+
+
+def weight_grad(gpu: Gpu, x: Tensor, grad: Tensor, table: Tensor) -> Tensor | None:
+    """`reference_weight_grad`, in float32; None where Triton does not serve this GPU."""
+    if gpu.is_refused("sparse_conv", why_not(gpu.capability)):
+        return None
+    from cuda_ops.sparse_conv import kernel_triton
+
+    x, grad, table = x.contiguous(), grad.to(x.dtype).contiguous(), int32(table)
+    (num_taps, num_out), c_in, c_out = table.shape, x.shape[1], grad.shape[1]
+    if min(num_out, len(x), num_taps, c_in, c_out) == 0:
+        return x.new_zeros(num_taps, c_in, c_out, dtype=torch.float32)
+    sizes = (num_out, num_taps, c_in, c_out)
+    config = grad_config_for(gpu.capability, x.dtype.itemsize, *sizes)
+    tile = config_for(gpu.capability, x.dtype.itemsize, *sizes).tile
+    sums = x.new_empty(config.splits, num_taps, c_in, c_out, dtype=torch.float32)
+    blocks = -(-c_in // config.columns_in) * -(-c_out // config.columns_out)
+    with gpu.guard():
+        order, *_, tiles, counts = plan(gpu, table, len(x), tile)
+        kernel_triton.weight_grad_kernel[(num_taps, config.splits, blocks)](
+            *(x, grad, table, order, tiles, counts, sums),
+            *(len(x), num_out, tiles.shape[1], c_in, c_out, config.splits),
+            TILE=tile,
+            ROWS=config.rows,
+            COLUMNS_IN=config.columns_in,
+            COLUMNS_OUT=config.columns_out,
+            num_warps=config.warps,
+            num_stages=config.stages,
+            **_arithmetic(x.dtype),
+        )
+    return sums.sum(dim=0)
+
+
+def _arithmetic(dtype: torch.dtype) -> dict[str, Any]:
+    """float32 is exact unless torch is allowed to multiply it in tf32."""
+    from cuda_ops.sparse_conv.kernel_triton import INTERPRETED
+
+    exact = torch.get_float32_matmul_precision() == "highest"
+    upcast = INTERPRETED and dtype == torch.bfloat16
+    return {"PRECISION": "ieee" if exact else "tf32", "UPCAST": upcast}

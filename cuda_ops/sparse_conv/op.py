@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cuda_ops.library import define, differentiable, fits, once_differentiable, sum_dtype

@@ -86,7 +86,7 @@ def test_lookup_and_down_table(library, name):
     keys = keys_of(name)
     queries = torch.cat([keys, keys + 1, keys ^ (1 << 40), torch.tensor([-1, 0, 2**62])])
     assert torch.equal(table_cpu.lookup(library, keys, queries), reference_lookup(keys, queries))
-    ours, expected = table_cpu.down_table(library, keys), reference_down_table(keys)
+    ours, expected = table_cpu.down_table(library, keys, None), reference_down_table(keys, None)
     assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
@@ -127,7 +127,7 @@ def test_voxel_mean(library, channels):
 def conv_maps(name: str) -> list[tuple[Tensor, Tensor | None]]:
     keys = keys_of(name)
     submanifold = reference_neighbor_table(keys, offsets_of(3, 1, "cube"))
-    _, down, up = reference_down_table(keys)
+    _, down, up = reference_down_table(keys, None)
     return [(submanifold, None), (down, up), (up, down)]
 
 
@@ -296,7 +296,7 @@ def test_keys_that_are_not_sorted_and_unique_are_refused(library, keys):
     for call in (
         lambda: table_cpu.neighbor_table(library, keys, offsets_of(3, 1, "cube")),
         lambda: table_cpu.lookup(library, keys, keys),
-        lambda: table_cpu.down_table(library, keys),
+        lambda: table_cpu.down_table(library, keys, None),
         lambda: devoxelize_cpu.trilinear(library, keys, torch.zeros(1), torch.zeros(1, 3)),
     ):
         with pytest.raises(ValueError, match="ascending and unique"):

@@ -74,7 +74,9 @@ def test_keys(gpu, name):
     assert torch.equal(morton_cuda.encode(gpu, strided(indices)), keys)
 
 
-@pytest.mark.parametrize("place, value", [(0, 512), (0, -1), (1, 130049), (2, -130049), (3, 2**31 - 1)])
+@pytest.mark.parametrize(
+    "place, value", [(0, 512), (0, -1), (1, 130049), (2, -130049), (3, 2**31 - 1)]
+)
 def test_what_does_not_fit_a_key_is_refused(gpu, place, value):
     indices = torch.zeros(300, 4, dtype=torch.int32)
     indices[270, place] = value

@@ -4,7 +4,7 @@
 #pragma once
 #include "portable.h"
 
-#define PC3D_KERNEL extern "C" __global__ void __launch_bounds__(PC3D_THREADS)
+#define PC3D_KERNEL extern "C" __global__ void __launch_bounds__(PC3D_THREADS, 1)
 
 namespace pc3d {
 

@@ -12,7 +12,7 @@ constexpr uint64_t kMaxCoordinate = kBias - (1 << 10);
 constexpr int kMaxBatch = 512;
 
 // Bit i of an 18-bit number to bit 3 i.
-PC3D_INLINE uint64_t spread(uint64_t v) {
+PC3D_BOTH uint64_t spread(uint64_t v) {
   v &= 0x3FFFF;
   v = (v | v << 32) & 0x001F00000000FFFF;
   v = (v | v << 16) & 0x001F0000FF0000FF;
@@ -21,7 +21,7 @@ PC3D_INLINE uint64_t spread(uint64_t v) {
   return (v | v << 2) & 0x1249249249249249;
 }
 
-PC3D_INLINE uint64_t gather(uint64_t v) {
+PC3D_BOTH uint64_t gather(uint64_t v) {
   v &= 0x1249249249249249 & ((uint64_t{1} << kBatchShift) - 1);
   v = (v | v >> 2) & 0x10C30C30C30C30C3;
   v = (v | v >> 4) & 0x100F00F00F00F00F;
@@ -31,10 +31,10 @@ PC3D_INLINE uint64_t gather(uint64_t v) {
 }
 
 // The bits of one axis (0 = x) of a biased coordinate.
-PC3D_INLINE uint64_t spread_axis(uint64_t biased, int axis) {
+PC3D_BOTH uint64_t spread_axis(uint64_t biased, int axis) {
   return spread(biased) << (2 - axis);
 }
-PC3D_INLINE int64_t axis_of(uint64_t key, int axis) {
+PC3D_BOTH int64_t axis_of(uint64_t key, int axis) {
   return static_cast<int64_t>(gather(key >> (2 - axis))) - kBias;
 }
 

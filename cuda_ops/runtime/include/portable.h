@@ -14,7 +14,7 @@ typedef unsigned long long uint64_t;
 #endif
 
 #ifdef __CUDACC__
-#define PC3D_INLINE __host__ __device__ inline
+#define PC3D_BOTH __host__ __device__ inline
 #else
-#define PC3D_INLINE static inline
+#define PC3D_BOTH static inline
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 import subprocess
@@ -34,6 +35,11 @@ class EmulatedGpu(Gpu):
         super().__init__(torch.device("cpu"), (9, 0))
         self.order, self.flags = order, tuple(flags)
 
+    name = "emulated"
+
+    def guard(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
     def _run(
         self,
         op: str,
@@ -53,9 +59,7 @@ class EmulatedGpu(Gpu):
 
 
 @lru_cache
-def emulated(
-    op: str, defines: tuple[tuple[str, str], ...], flags: tuple[str, ...]
-) -> ctypes.CDLL:
+def emulated(op: str, defines: tuple[tuple[str, str], ...], flags: tuple[str, ...]) -> ctypes.CDLL:
     """The kernels of an op as a library with a function `launch_<kernel>` for each."""
     cxx = compiler.find_compiler()
     if cxx is None or cxx.is_zig:
@@ -63,8 +67,8 @@ def emulated(
     folder = Path(mkdtemp())
     source = compiler.ROOT / op / "kernel.cu"
     launchers = [
-        f'extern "C" int64_t launch_{name}(int64_t x, int64_t y, int64_t threads, int64_t order,'
-        f" void** arguments) {{ return emulation::launch({name}, x, y, threads, order, arguments); }}"
+        f'extern "C" int64_t launch_{name}(int64_t x, int64_t y, int64_t threads, int64_t order, '
+        f"void** args) {{ return emulation::launch({name}, x, y, threads, order, args); }}"
         for name in KERNEL.findall(source.read_text())
     ]
     main = folder / "main.cpp"
