@@ -16,6 +16,8 @@ from cuda_ops.check.section import Section, Table
 
 ROOT = Path(cuda_ops.__file__).resolve().parents[1]
 TITLE = "Networks"
+FAILED = "Failed"
+"""How a note about a network that throws begins."""
 HEADER = ["network", "voxels", "types", "phase", "ms", "quartiles", "host ms", "floor ms"]
 HEADER += ["floor / ms", "peak MiB"]
 
@@ -70,4 +72,5 @@ def network_section(rows: list[dict[str, Any]], notes: list[str]) -> Section:
         for row in rows
     ]
     tables = (Table("", HEADER, cells),) if cells else ()
-    return Section(TITLE, rows, None, tables, tuple(notes))
+    passed = False if any(note.startswith(FAILED) for note in notes) else None
+    return Section(TITLE, rows, passed, tables, tuple(notes))

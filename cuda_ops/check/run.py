@@ -15,6 +15,7 @@ import cuda_ops
 from cuda_ops.check import report
 from cuda_ops.check.cases import SCENES, SMALL_SCENES
 from cuda_ops.check.determinism import determinism_section
+from cuda_ops.check.devices import device_of
 from cuda_ops.check.errors import errors_section
 from cuda_ops.check.facts import facts
 from cuda_ops.check.far import check_far, fits
@@ -90,25 +91,6 @@ def parse(arguments: Sequence[str]) -> Options:
         raise ValueError(f"out must be a folder; {out} is a file")
     points, minutes = int(numbers["points"]), int(numbers["minutes"])
     return Options(device, out, points, minutes, "--quick" in flags, "--small" in flags)
-
-
-def device_of(name: str) -> torch.device:
-    """The device by its name, by default a GPU if there is one.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in DEFAULT_POINTS or (index and not index.isdigit()):
-        raise ValueError(f"device must be cpu, cuda or cuda:N; got {name!r}")
-    if kind == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device={name}: torch {torch.__version__} finds no GPU here")
-        if int(index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"device={name}: there are {torch.cuda.device_count()} GPUs")
-        return torch.device("cuda", int(index or 0))
-    return torch.device("cpu")
 
 
 @dataclass
