@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 import cuda_ops
+from cuda_ops.check.process import run_within
 from cuda_ops.check.section import Section, Table
 
 ROOT = Path(cuda_ops.__file__).resolve().parents[1]
@@ -46,15 +46,13 @@ def network_rows(
         arguments += [f"seconds={max(1, round(seconds))}"]
         if quick:
             arguments += ["warmup=2", "runs=5"]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.networks", *arguments],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"benchmarks.networks failed: {(done.stdout + done.stderr)[-800:]}")
+        # It stops by itself; the limit is for one that hangs.
+        command = [sys.executable, "-m", "benchmarks.networks", *arguments]
+        done = run_within(1.5 * seconds + 60.0, command, folder=root)
+        if done.status:
+            raise RuntimeError(f"benchmarks.networks failed: {done.output[-800:]}")
+        if done.status is None:
+            raise RuntimeError(f"benchmarks.networks came to no end: {done.output[-800:]}")
         report = json.loads(out.read_text(encoding="utf-8"))
     return report["rows"], report["notes"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -172,6 +172,7 @@ def duel(
     precision: Precision,
     watch: Stopwatch,
     names: Mapping[str, str],
+    ops: Sequence[str] = (FORWARD, BOTH, MAP),
 ) -> tuple[list[Duel], list[str]]:
     """Time a convolution and its map by all engines, and say why one is left out.
 
@@ -181,6 +182,7 @@ def duel(
         precision: types.
         watch: times.
         names: rivals that are installed.
+        ops: what is timed.
     """
     runs: dict[str, list[dict[str, Run]]] = {}
     notes = []
@@ -201,7 +203,7 @@ def duel(
                 where = f"{place.name}, C={channels}, {precision.name}"
                 notes.append(f"{name} is left out of {where}: {in_one_line(error)}")
         found = []
-        for op in (FORWARD, BOTH, MAP):
+        for op in ops:
             those = {n: [run[op] for run in r] for n, r in runs.items() if all(op in o for o in r)}
             if len(those) > 1:
                 about = (0, "int32") if op == MAP else (channels, precision.name)

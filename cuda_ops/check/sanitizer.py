@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from cuda_ops.check.process import run_within
 from cuda_ops.check.section import Section, Table
 
 PROGRAM = "compute-sanitizer"
@@ -55,22 +55,15 @@ def inspect(program: str, tool: str, command: list[str], seconds: float) -> Verd
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     arguments = [program, "--tool", tool, "--error-exitcode", "86", *command]
     try:
-        done = subprocess.run(
-            arguments,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=max(1.0, seconds),
-        )
-    except subprocess.TimeoutExpired:
-        return Verdict(tool, f"given up after {seconds:.0f} s", None)
+        done = run_within(seconds, arguments, environment)
     except OSError as error:
         return Verdict(tool, str(error), None)
-    found = SUMMARY.findall(done.stdout + done.stderr)
-    last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+    if done.status is None:
+        return Verdict(tool, f"given up after {seconds:.0f} s", None)
+    found = SUMMARY.findall(done.output)
+    last = done.output.strip().splitlines()[-1:]
     summary = found[-1] if found else f"no summary; {' '.join(last)}"
-    return Verdict(tool, f"{summary} (status {done.returncode})", done.returncode == 0)
+    return Verdict(tool, f"{summary} (status {done.status})", done.status == 0)
 
 
 def sanitizer_section(device: torch.device, seconds: float, wanted: bool = True) -> Section:

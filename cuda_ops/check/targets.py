@@ -50,7 +50,7 @@ class Results:
         return max(found, default=None)
 
     def against_rival(self, low: int, high: int) -> float | None:
-        """The smallest `rival / ours` of a convolution of `low <= C <= high` in any half type."""
+        """The smallest `rival / ours` of a convolution of `low <= C <= high` in any type."""
         found = [
             d.ratios()[RIVAL]
             for d in self.duels

@@ -19,7 +19,7 @@ from cuda_ops.check.kernels import (
     stride_kernels,
 )
 from cuda_ops.check.precision import BFLOAT16, FLOAT32, TIMED, allowing_tf32
-from cuda_ops.check.rivals import OURS, Duel, duel, installed
+from cuda_ops.check.rivals import BOTH, FORWARD, MAP, OURS, Duel, duel, installed
 from cuda_ops.check.rooms import Place
 from cuda_ops.check.section import Section, Table, in_one_line
 from cuda_ops.check.timing import Stopwatch, Times
@@ -203,11 +203,10 @@ def _duels(
                 where = f"{place.name}, C={channels}, {precision.name}"
                 found.notes.append(f"Out of time: rivals on {where} and all after it there.")
                 return
-            duels, notes = duel(place, channels, precision, watch, rivals)
-            known = {(d.op, d.place, d.channels, d.precision) for d in found.duels}
-            found.duels.extend(
-                d for d in duels if (d.op, d.place, d.channels, d.precision) not in known
-            )
+            has_map = any(d.op == MAP and d.place == place.name for d in found.duels)
+            ops = (FORWARD, BOTH) if has_map else (FORWARD, BOTH, MAP)
+            duels, notes = duel(place, channels, precision, watch, rivals, ops)
+            found.duels.extend(duels)
             found.notes.extend(notes)
 
 
