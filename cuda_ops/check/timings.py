@@ -23,6 +23,7 @@ from cuda_ops.check.rivals import BOTH, FORWARD, MAP, OURS, Duel, duel, installe
 from cuda_ops.check.rooms import Place
 from cuda_ops.check.section import Section, Table, in_one_line
 from cuda_ops.check.timing import Stopwatch, Times
+from cuda_ops.runtime.load import REFERENCE, serving
 
 REFERENCE_RUNS = (1, 5)
 """Warm-up and timed runs of the reference, which is slow."""
@@ -113,14 +114,15 @@ def kernels_of(place: Place, plan: Plan, device: torch.device) -> Iterator[Kerne
         yield from devoxelize_kernels(place, 64, precision)
 
 
-def time_kernel(kernel: Kernel, watch: Stopwatch, top: Ceilings) -> tuple[Row, Times | None]:
+def time_kernel(kernel: Kernel, watch: Stopwatch, top: Ceilings) -> tuple[Row, Times]:
     """The row of a kernel, and the times of its reference."""
     slow = Stopwatch(watch.device, *REFERENCE_RUNS)
     with allowing_tf32(kernel.precision.tf32):
-        work, runs, references = kernel.runs()
+        work, runs = kernel.runs()
         times = watch.measure(runs)
         peak = watch.peak_mib(runs[0])
-        reference = slow.measure(references) if references else None
+        with serving(REFERENCE):
+            reference = slow.measure(runs)
     arithmetic = top.bound(work) == "arithmetic"
     amount = work.flop if arithmetic else work.num_bytes
     row = Row(
@@ -140,14 +142,14 @@ class Found:
 
     Attributes:
         rows: of the kernels.
-        references: times of the reference of each row, or None.
+        references: times of plain PyTorch for each row.
         duels: with other engines.
         failed: kernels that threw, and what.
         notes: what was left out, and why.
     """
 
     rows: list[Row] = field(default_factory=list)
-    references: list[Times | None] = field(default_factory=list)
+    references: list[Times] = field(default_factory=list)
     duels: list[Duel] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -216,7 +218,7 @@ def timing_section(found: Found, protocol: str) -> Section:
     header += ["of floor", "rate", "peak MiB", "reference ms", "reference / ours"]
     rows = [_cells(*pair) for pair in zip(found.rows, found.references, strict=True)]
     values = [
-        row_values(row) | {"reference_ms": None if reference is None else reference.median}
+        row_values(row) | {"reference_ms": reference.median}
         for row, reference in zip(found.rows, found.references, strict=True)
     ]
     notes = (protocol, *found.notes, *(f"**Failed**: {line}" for line in found.failed))
@@ -229,14 +231,12 @@ def row_values(row: Row) -> dict[str, Any]:
     return asdict(row) | {"of_floor": row.of_floor}
 
 
-def _cells(row: Row, reference: Times | None) -> list[str]:
+def _cells(row: Row, reference: Times) -> list[str]:
     times = row.times
     cells = [row.op, row.place, f"{row.voxels:,}", str(row.channels or "-"), row.precision]
     cells += [number(times.median), f"{number(times.low)} .. {number(times.high)}"]
     cells += [number(times.host), number(row.floor), f"{100 * row.of_floor:.0f} %"]
     cells += [f"{number(row.rate)} {row.unit}", "-" if row.peak is None else f"{row.peak:.0f}"]
-    if reference is None:
-        return [*cells, "-", "-"]
     return [*cells, number(reference.median), f"{reference.median / times.median:.1f}"]
 
 
