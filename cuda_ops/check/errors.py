@@ -63,11 +63,8 @@ class Outcome:
 
 def synchronize(device: torch.device) -> None:
     """Wait for the device, and raise what ops have found wrong with their tables since."""
-    check = getattr(cuda_ops, "synchronize", None)
-    if check is not None:
-        check()
-    elif device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type == "cuda":
+        getattr(cuda_ops, "synchronize", torch.cuda.synchronize)(device)
 
 
 def misuses(data: Data, device: torch.device) -> Iterator[Misuse]:

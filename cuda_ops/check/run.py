@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +190,10 @@ class Check:
 
 def served_section() -> Section:
     """What `cuda_ops.info` says."""
-    rows = [[row.name, row.kernel, row.reason] for row in cuda_ops.info()]
-    values = [dict(zip(("op", "kernel", "reason"), row, strict=True)) for row in rows]
-    return Section("Served by", values, None, (Table("", ["op", "kernel", "reason"], rows),))
+    header = [item.name for item in fields(cuda_ops.OpInfo) if item.name != "schema"]
+    rows = [[str(getattr(row, name)) for name in header] for row in cuda_ops.info()]
+    values = [dict(zip(header, row, strict=True)) for row in rows]
+    return Section("Served by", values, None, (Table("", header, rows),))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -204,7 +205,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     try:
         options = parse(arguments)
-    except ValueError as error:
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     about, sections = facts(options.device), list[Section]()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import cuda_ops
-from cuda_ops.check import cases, parity
+from cuda_ops.check import cases, errors, parity
 from cuda_ops.check.cases import CASES, FEATURE_CASES, SCENES, SMALL_SCENES, Scene, make_data
 from cuda_ops.check.determinism import determinism_section
 from cuda_ops.check.errors import Misuse, errors_section, try_misuse
@@ -220,7 +220,7 @@ def test_unclear_errors_and_lost_devices_fail(call, right):
 
 def test_an_error_that_comes_with_the_synchronization_counts(monkeypatch):
     error = raising(IndexError("rows out of range"))
-    monkeypatch.setattr(cuda_ops, "synchronize", error, raising=False)
+    monkeypatch.setattr(errors, "synchronize", lambda device: error())
     assert try_misuse(Misuse("wrong", lambda: None, (IndexError,)), CPU, lambda: True).passed
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -125,6 +127,35 @@ def test_laps_take_turns_over_copies_and_contestants():
     assert called == [0, "b", 1, "b", 0, "b", 1, "b", 0, "b"]  # every copy once before the clock
     assert 0 < found["a"].low <= found["a"].median <= found["a"].high
     assert watch.peak_mib(calls[0]) is None
+
+
+def test_a_gpu_is_timed_by_events_around_the_call_alone(monkeypatch):
+    """Events stand in for those of a GPU: they note when they are recorded."""
+    called, watch = [], Stopwatch(CPU, 1, 1)
+    watch.device = SimpleNamespace(type="cuda")
+
+    class Flush:
+        def zero_(self):
+            called.append("flush")
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            called.append("record")
+
+        def elapsed_time(self, last):
+            called.append("read")
+            return 2.5  # milliseconds
+
+    watch._flush = Flush()
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: called.append("wait"))
+    lap = watch.lap(lambda: called.append("call"))
+    assert called == ["flush", "record", "call", "record", "wait", "read"]
+    assert lap.seconds == pytest.approx(2.5e-3) and 0 < lap.host < 1
 
 
 def test_quartiles_leave_outliers_out():
@@ -263,7 +294,7 @@ def test_nothing_is_written_on_a_cpu_unless_asked_for(tmp_path, monkeypatch, cap
     "argument",
     [
         *("points=0", "points=many", "points=²", "device=tpu", "device=cuda:x", "fast", "--fast"),
-        *("nonsense=1", "minutes=-1", "out={file}"),
+        *("nonsense=1", "minutes=-1", "out={file}", "out={file}/below"),
     ],
 )
 def test_wrong_arguments_end_in_one_line_and_status_2(argument, tmp_path, capsys):
