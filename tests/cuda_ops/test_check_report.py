@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from contextlib import nullcontext
@@ -338,6 +339,17 @@ def test_the_targets_of_the_documentation_are_those_of_the_code():
     text = (report.HOUSE / "README.md").read_text(encoding="utf-8")
     for target in TARGETS:
         assert f"| {target.what} | {target.wanted} | not measured |" in text
+
+
+def test_the_layer_of_spconv_is_ours_with_its_map_built_before(monkeypatch):
+    """The code for spconv-triton, run by spconv on the CPU; it throws if values differ."""
+    pytest.importorskip("spconv")
+    ops = importlib.import_module("spconv.pytorch.ops")
+    cloud = Place.make("room", 200, CPU).clouds[0]
+    x, weight = torch.randn(len(cloud), 8), torch.randn(27, 8, 16)
+    found = rivals.checked("spconv", cloud, x, weight, FLOAT32)
+    monkeypatch.setattr(ops, "get_indice_pairs", None)  # called by whoever builds a map
+    torch.testing.assert_close(found.apply(x), rivals.our_layer(cloud, weight).apply(x))
 
 
 def test_rivals_are_timed_in_turn_and_one_that_throws_is_left_out(monkeypatch):
