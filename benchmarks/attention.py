@@ -1,7 +1,7 @@
 """How fast codebook attention is, beside its reference and the convolutions that it competes with.
 
-`python -m benchmarks.attention [out=FILE.json,FILE.md] [threads=1] [channels=64,96,144] ...`: three
-codes of dilations 2, 1 and 3, eight groups, freed memory kept as in training. In one process,
+`python -m benchmarks.attention [out=FILE.json,FILE.md] [device=cuda] [channels=64,96,144] ...`:
+three codes of dilations 2, 1 and 3, eight groups, freed memory kept as in training. In one process,
 interleaved:
 
 * forward and backward, beside the reference, three depthwise convolutions of ours, and one 3x3x3
@@ -30,7 +30,7 @@ from benchmarks.clouds import WORKLOADS, Workload
 from benchmarks.measure import Case, Meter, ours
 from benchmarks.options import count, parse
 from benchmarks.report import Report, facts, wide_console
-from benchmarks.steps import Problem
+from benchmarks.steps import Problem, build_model
 from pc3d.cli.build import build_data, build_task
 from pc3d.cli.config import compose_config
 from pc3d.models.checkpoint import load_network, read_checkpoint
@@ -61,12 +61,10 @@ class Layer(NamedTuple):
         generator = torch.Generator().manual_seed(seed)
         tables = [coords.neighbors(KernelSpec(3, dilation=d)).table for d in DILATIONS]
         logits = torch.randn(len(coords), len(tables), GROUPS, generator=generator)
-        return cls(
-            torch.randn(len(coords), channels, generator=generator),
-            logits.softmax(dim=1),
-            torch.randn(sum(map(len, tables)), channels, generator=generator),
-            tables,
-        )
+        v = torch.randn(len(coords), channels, generator=generator)
+        codes = torch.randn(sum(map(len, tables)), channels, generator=generator)
+        v, choice, codes = (t.to(coords.device) for t in (v, logits.softmax(dim=1), codes))
+        return cls(v, choice, codes, tables)
 
     def forward(self) -> Tensor:
         return cuda_ops.codebook_attention(*self)
@@ -93,7 +91,8 @@ def measure_op(
     """Forward, backward and routed."""
     coords = workload.coords
     layer = Layer.random(coords, channels)
-    x, weight = torch.randn(len(coords), 64), torch.randn(27, 64, 64)
+    shapes = (len(coords), 64), (27, 64, 64)
+    x, weight = (torch.randn(shape, device=coords.device) for shape in shapes)
     conv = partial(cuda_ops.sparse_conv, x, weight, layer.tables[1])
     name = f"E={channels}"
     runs: dict[str, Any] = {"codebook": layer.forward, "3 depthwise": layer.depthwise}
@@ -103,14 +102,14 @@ def measure_op(
     meter.measure(Case("Codebook attention: forward", workload.name, name, threads), runs)
     runs = {"codebook": layer.backward(), "conv 64 -> 64, forward": conv}
     meter.measure(Case("Codebook attention: backward", workload.name, name, threads), runs)
-    uniform = torch.randint(3, (len(coords), GROUPS), dtype=torch.int32)
-    skewed = torch.where(torch.rand(uniform.shape) < 0.8, 0, uniform)
+    uniform = torch.randint(3, (len(coords), GROUPS), dtype=torch.int32, device=coords.device)
+    skewed = torch.where(torch.rand(uniform.shape, device=coords.device) < 0.8, 0, uniform)
     for what, chosen in (("uniform", uniform), ("4 of 5 the same", skewed)):
         runs = {"soft": layer.forward, "routed": partial(layer.routed, chosen)}
         meter.measure(Case(ROUTED, workload.name, f"{name}, {what}", threads), runs)
 
 
-def layers_of_run(folder: Path) -> list[Layer]:
+def layers_of_run(folder: Path, device: torch.device) -> list[Layer]:
     """What every block of a run's network is called with, on its validation scenes."""
     config, _ = read_run(folder)
     data = build_data(config)
@@ -129,15 +128,16 @@ def layers_of_run(folder: Path) -> list[Layer]:
     for module in task.network.modules():
         if isinstance(module, CodebookAttention) and module.choice is not None:
             module.register_forward_hook(record)
+    network = task.network.eval().to(device)
     with torch.no_grad():
         for batch in data.val_dataloader():
-            task.network.eval()(batch)
+            network(batch.to(device))
     return found
 
 
 def measure_run(meter: Meter, folder: Path, threads: int) -> None:
     """Routed attention with the codes that a trained network prefers."""
-    layers = layers_of_run(folder)
+    layers = layers_of_run(folder, meter.watch.device)
     chosen = [layer.choice.argmax(dim=1).int() for layer in layers]
     most = sum(float(c.flatten().bincount().max()) for c in chosen) / sum(c.numel() for c in chosen)
 
@@ -174,7 +174,8 @@ def measure_block(meter: Meter, workload: Workload, threads: int) -> None:
 
 def both(block: nn.Module, coords: CoordSet, channels: int) -> Any:
     """Runs a block forward and backward; maps are built before."""
-    x = torch.randn(len(coords), channels, requires_grad=True)
+    block = block.to(coords.device)
+    x = torch.randn(len(coords), channels, device=coords.device, requires_grad=True)
 
     def run() -> None:
         block(SparseTensor(coords, x)).feats.sum().backward()
@@ -191,8 +192,7 @@ def measure_step(meter: Meter, workload: Workload, threads: int) -> None:
 
 def step_of(model: str, problem: Problem) -> Any:
     """Runs a training step of a network by its name."""
-    config = compose_config("config", [f"model={model}"])
-    network = instantiate(config.model, in_channels=4, num_classes=20, _convert_="all").train()
+    network = build_model(model).train().to(problem.indices.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 
     def step() -> None:
@@ -230,10 +230,12 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         console.print(str(error))
         return 2
-    meter = Meter(options.warmup, options.runs, partial(console.print, soft_wrap=True))
+    tell = partial(console.print, soft_wrap=True)
+    meter = Meter(options.warmup, options.runs, tell, options.device)
     if not keep_freed_memory():
         meter.notes.append("freed memory is not kept here: large outputs are paid for page by page")
-    workloads = [WORKLOADS[name](options.points) for name in options.workloads]
+    made = [WORKLOADS[name](options.points) for name in options.workloads]
+    workloads = [workload.to(options.device) for workload in made]
     for threads in options.threads:
         meter.copy(threads, options.copy_mib)
         for workload in workloads:

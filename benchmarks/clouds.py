@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -47,6 +47,10 @@ class Workload:
     points: Tensor
     voxel_size: float
     coords: CoordSet
+
+    def to(self, device: torch.device) -> Workload:
+        """The same, its voxels on a device; points stay where they are."""
+        return replace(self, coords=self.coords.to(device))
 
     def mean_neighbors(self) -> float:
         """Voxels per 3x3x3 neighbourhood, the centre included."""

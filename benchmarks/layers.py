@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Run, ours, using_threads
-from benchmarks.peers import Grid, from_spconv_weight, spconv_submanifold
+from benchmarks.peers import SPCONV, Grid, from_spconv_weight, spconv_submanifold
 from pc3d.sparse import CoordSet, KernelSpec, SparseTensor, conv
 
 CUBE = KernelSpec(3)
@@ -41,10 +41,9 @@ class Layer:
     def random(cls, coords: CoordSet, num_in: int, num_out: int, seed: int = 0) -> Layer:
         """Normally distributed values."""
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(len(coords), num_in, generator=generator)
-        weight = torch.randn(CUBE.num_taps, num_in, num_out, generator=generator)
-        grad = torch.randn(len(coords), num_out, generator=generator)
-        return cls(coords, x, weight, grad)
+        shapes = (len(coords), num_in), (CUBE.num_taps, num_in, num_out), (len(coords), num_out)
+        random = (torch.randn(shape, generator=generator).to(coords.device) for shape in shapes)
+        return cls(coords, *random)
 
     @property
     def gflop(self) -> float:
@@ -54,7 +53,7 @@ class Layer:
 
     def phases(self, contestant: str) -> dict[str, Run]:
         """What is timed, by phase; maps are built before."""
-        if contestant == "spconv":
+        if contestant in SPCONV:
             return self._spconv_phases()
         runs = self._our_phases(contestant)
         return {phase: ours(contestant, run) for phase, run in runs.items()}

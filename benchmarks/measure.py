@@ -1,7 +1,7 @@
-"""Interleaved timing of contestants, with the multiply-add ceiling probed in between.
+"""Interleaved timing of contestants, on a CPU with the multiply-add ceiling probed in between.
 
 Contestants run A/B/A/B in one process, so that a clock that drifts or a neighbour on the machine
-meets all of them. Times are medians of wall-clock time.
+meets all of them. Times are medians: of wall-clock time, on a GPU of the time between CUDA events.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cuda_ops.runtime import cpu_library, served, serving
+from cuda_ops.check.timing import Run, Stopwatch
+from cuda_ops.runtime import cpu_library, serving
 
-Run = Callable[[], object]
 PROBE_ITERATIONS = 1_500_000  # 10 ms at 115 GFLOP/s with AVX-512
 
 
@@ -48,10 +48,10 @@ class Row:
     Attributes:
         case: what was done.
         contestant: by whom.
-        milliseconds: median wall-clock time.
-        fastest: shortest wall-clock time in milliseconds.
+        milliseconds: median time.
+        fastest: shortest time in milliseconds.
         cores: CPU time / wall-clock time of the whole process, which shows who took more threads
-            than allowed or waited for the processor.
+            than allowed or waited for the processor; 0 on a GPU.
     """
 
     case: Case
@@ -83,18 +83,30 @@ class Meter:
         warmup: runs before the clock starts.
         runs: timed runs, of which the median counts.
         tell: is given a line about every case that is done.
+        device: where contestants run.
 
     Attributes:
         rows: everything measured so far.
         notes: what a reader of the rows must know; programs add to it.
     """
 
-    def __init__(self, warmup: int, runs: int, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        warmup: int,
+        runs: int,
+        tell: Callable[[str], None],
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.warmup, self.runs, self.tell = warmup, runs, tell
+        self.watch = Stopwatch(torch.device(device), warmup, runs)
         self.rows: list[Row] = []
         self.notes: list[str] = []
         self._fma: dict[int, float] = {}
         self._copy: dict[int, float] = {}
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.watch.device.type == "cuda"
 
     def measure(self, case: Case, contestants: Mapping[str, Run]) -> None:
         """Time the contestants in turn, `warmup + runs` times each."""
@@ -104,20 +116,20 @@ class Meter:
             for turn in range(self.warmup + self.runs):
                 for name, run in contestants.items():
                     self._probe(case.threads)
-                    start, cpu_start = time.perf_counter(), time.process_time()
-                    run()
-                    end, cpu_end = time.perf_counter(), time.process_time()
+                    cpu_start = time.process_time()
+                    seconds = self.watch.lap(run).seconds
+                    cpu_end = time.process_time()
                     if turn >= self.warmup:
-                        wall[name].append(end - start)
-                        cpu[name].append(cpu_end - cpu_start)
-        for name, seconds in wall.items():
+                        wall[name].append(seconds)
+                        cpu[name].append(0.0 if self.on_gpu else cpu_end - cpu_start)
+        for name, laps in wall.items():
             self.rows.append(
                 Row(
                     case=case,
                     contestant=name,
-                    milliseconds=1e3 * statistics.median(seconds),
-                    fastest=1e3 * min(seconds),
-                    cores=sum(cpu[name]) / sum(seconds),
+                    milliseconds=1e3 * statistics.median(laps),
+                    fastest=1e3 * min(laps),
+                    cores=sum(cpu[name]) / sum(laps),
                 )
             )
         times = ", ".join(f"{r.contestant} {r.milliseconds:.2f}" for r in self.rows[-len(wall) :])
@@ -125,7 +137,7 @@ class Meter:
 
     def _probe(self, threads: int) -> None:
         library = cpu_library()
-        if library is None:
+        if library is None or self.on_gpu:
             return
         result = torch.empty(threads)
         start = time.perf_counter()
@@ -136,10 +148,10 @@ class Meter:
 
     def copy(self, threads: int, num_mib: int) -> None:
         """Time stream copies of `num_mib` MiB: by the kernel, and by torch."""
-        source = torch.ones(num_mib * 2**18)
+        source = torch.ones(num_mib * 2**18, device=self.watch.device)
         target = torch.empty_like(source)
         runs: dict[str, Run] = {"torch": lambda: target.copy_(source)}
-        library = cpu_library()
+        library = None if self.on_gpu else cpu_library()
         if library is not None:
             arguments = (source, target, source.numel(), threads)
             runs["kernels"] = lambda: library.call("pc3d_copy", *arguments)
@@ -156,10 +168,11 @@ class Meter:
 
 def ours(contestant: str, run: Run) -> Run:
     """`run` with the operators served by "kernels", the "reference" or an instruction set."""
-    isa = served().isa if contestant == "kernels" else contestant
+    if contestant == "kernels":
+        return run
 
     def within() -> object:
-        with serving(isa):
+        with serving(contestant):
             return run()
 
     return within

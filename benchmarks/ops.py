@@ -9,8 +9,9 @@ measures in one process, interleaved:
 * scan: from a SemanticKITTI file to a batch with all maps of a 4-level U-Net. `kitti=FOLDER` holds
   `sequences/`; by default it is sought in `$PC3D_SHARED_DATA` and `../shared/data`.
 
-`tables=` chooses among them. Contestants: the C++ kernels, the reference in plain PyTorch, an
-instruction set by name, spconv on the CPU, and numba for one case.
+`tables=` chooses among them. Contestants: the kernels, the reference in plain PyTorch, an
+instruction set by name, spconv on the CPU, and numba for one case. With `device=cuda`: the kernels,
+the reference and spconv-triton, without the scan, which is read by the CPU.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.clouds import WORKLOADS, Workload
 from benchmarks.layers import BOTH, FORWARD, NUM_CHECKS, WORK, Layer, check_equal, count_wrong
 from benchmarks.measure import Case, Meter, Run, ours, using_threads
 from benchmarks.options import Options, parse, parse_names
-from benchmarks.peers import PEERS, Grid, available, numba_conv, spconv_pairs
+from benchmarks.peers import PEERS, SPCONV, Grid, available, numba_conv, spconv_pairs
 from benchmarks.report import Report, facts, wide_console
 from benchmarks.scans import Scan, find_scan, write_scan
 from pc3d.sparse import KernelSpec
@@ -97,8 +98,7 @@ def measure_tables(
             coords.neighbors(spec)
 
         runs: dict[str, Run] = {c: ours(c, build) for c in contestants if c not in PEERS}
-        if "spconv" in contestants:
-            runs["spconv"] = spconv_pairs(grid, spec)
+        runs |= {c: spconv_pairs(grid, spec) for c in contestants if c in SPCONV}
         for number in threads:
             name = f"3^3, dilation {dilation}"
             case = Case("Neighbour table", workload.name, name, number, items=len(coords))
@@ -131,8 +131,7 @@ def measure_unique(
         contestants: those of ours are timed beside `torch.unique` and `numpy.unique`.
     """
     cells = (points / UNIQUE_CELL).floor().to(torch.int32)
-    keys = cuda_ops.morton_encode(torch.nn.functional.pad(cells, (1, 0)))
-    array = keys.numpy()
+    keys = cuda_ops.morton_encode(torch.nn.functional.pad(cells, (1, 0)).to(meter.watch.device))
     # The reference is torch.unique, and stands in the table under that name.
     runs: dict[str, Run] = {
         c: ours(c, lambda: cuda_ops.voxelize(keys))
@@ -140,7 +139,9 @@ def measure_unique(
         if c not in (*PEERS, "reference")
     }
     runs["torch.unique"] = lambda: torch.unique(keys, return_inverse=True, return_counts=True)
-    runs["numpy.unique"] = lambda: np.unique(array, return_inverse=True, return_counts=True)
+    if not meter.on_gpu:
+        array = keys.numpy()
+        runs["numpy.unique"] = lambda: np.unique(array, return_inverse=True, return_counts=True)
     what = f"{len(keys):,} points, {len(cuda_ops.voxelize(keys)[0]):,} voxels"
     for number in threads:
         meter.measure(Case("Unique with inverse", name, what, number, items=len(keys)), runs)
@@ -162,7 +163,8 @@ def measure(
 ) -> list[Workload]:
     """Measure the tables on the workloads; returns those."""
     threads, contestants = options.threads, options.contestants
-    workloads = [WORKLOADS[name](options.points) for name in options.workloads]
+    made = [WORKLOADS[name](options.points) for name in options.workloads]
+    workloads = [workload.to(options.device) for workload in made]
     for workload in workloads:
         if "convolution" in tables:
             for pair in channels:
@@ -215,6 +217,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options, values = parse(arguments, FURTHER)
         tables = parse_names("tables", values["tables"], TABLES)
+        if options.device.type == "cuda":
+            tables = tuple(table for table in tables if table != "scan")
         channels = [_channels(text) for text in values["channels"].split(",")]
         real = find_scan(values["kitti"])
     except ValueError as error:
@@ -223,7 +227,8 @@ def main(arguments: Sequence[str]) -> int:
     options, notes = available(options)
     if real is None:
         notes.append("no real scan was found; kitti=FOLDER names the one that holds sequences/")
-    meter = Meter(options.warmup, options.runs, partial(console.print, soft_wrap=True))
+    tell = partial(console.print, soft_wrap=True)
+    meter = Meter(options.warmup, options.runs, tell, options.device)
     meter.notes += notes
     for threads in options.threads:
         meter.copy(threads, options.copy_mib)

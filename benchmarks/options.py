@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from benchmarks.clouds import DEFAULT_POINTS, WORKLOADS
+from cuda_ops.check.devices import device_of
 from cuda_ops.runtime import supported_isas
 
 COMMON: Mapping[str, str] = MappingProxyType(
     {
+        "device": "cpu",
         "workloads": ",".join(WORKLOADS),
         "threads": "1,2",
         "points": str(DEFAULT_POINTS),
         "warmup": "2",
         "runs": "7",
-        "contestants": "kernels,reference,spconv,numba",
+        "contestants": "",
         "copy_mib": "256",
         "out": "",
     }
 )
 """Keys of every program with their defaults; lists are separated by commas."""
 OURS = ("kernels", "reference")
+CONTESTANTS = {"cpu": (*OURS, "spconv", "numba"), "cuda": (*OURS, "spconv-triton")}
+"""By the type of the device."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,19 @@ class Options:
     """What every program is told.
 
     Attributes:
+        device: where everything runs.
         workloads: names from `benchmarks.clouds.WORKLOADS`.
-        threads: numbers of threads to measure with.
+        threads: numbers of threads to measure with; 1 on a GPU.
         points: size of the workloads, about their number of voxels.
         warmup: runs before the clock starts.
         runs: timed runs of each contestant.
-        contestants: `"kernels"`, `"reference"`, an instruction set, `"spconv"`, `"numba"`.
+        contestants: `"kernels"`, `"reference"`; on a CPU an instruction set, `"spconv"`,
+            `"numba"`; on a GPU `"spconv-triton"`.
         copy_mib: size of the stream copy in MiB.
         out: files to write, `.json` or `.md`.
     """
 
+    device: torch.device
     workloads: tuple[str, ...]
     threads: tuple[int, ...]
     points: int
@@ -64,18 +73,24 @@ def parse(
         The common options, and the values of the further keys.
 
     Raises:
-        ValueError: an unknown key, workload or contestant, a number that is none, a file that is
-            neither `.json` nor `.md`.
+        ValueError: an unknown key, workload or contestant, a device that is not here, a number that
+            is none, a file that is neither `.json` nor `.md`.
     """
     values = values_of(arguments, {**COMMON, **further})
+    device = device_of(values["device"])
+    known = CONTESTANTS[device.type]
+    threads = "1" if device.type == "cuda" else values["threads"]
     options = Options(
+        device=device,
         workloads=parse_names("workloads", values["workloads"], tuple(WORKLOADS)),
-        threads=tuple(count("threads", number) for number in values["threads"].split(",")),
+        threads=tuple(count("threads", number) for number in threads.split(",")),
         points=count("points", values["points"]),
         warmup=count("warmup", values["warmup"]),
         runs=count("runs", values["runs"]),
         contestants=parse_names(
-            "contestants", values["contestants"], (*OURS, *supported_isas(), "spconv", "numba")
+            "contestants",
+            values["contestants"] or ",".join(known),
+            (*known, *supported_isas()) if device.type == "cpu" else known,
         ),
         copy_mib=count("copy_mib", values["copy_mib"]),
         out=tuple(Path(name) for name in values["out"].split(",") if name),

@@ -1,4 +1,4 @@
-"""Peak memory of a contestant that trains in a process of its own.
+"""Peak memory of a contestant that trains: in a process of its own, or on a GPU.
 
 `python -m benchmarks.peak_memory CONTESTANT INDICES.npy THREADS` writes two numbers of MiB, before
 and after three steps.
@@ -20,6 +20,7 @@ from benchmarks.clouds import Workload
 from benchmarks.measure import using_threads
 from benchmarks.report import REPOSITORY, Memory
 from benchmarks.steps import Problem, build_network, training_step
+from cuda_ops.check.timing import Stopwatch
 
 STEPS = 3
 
@@ -46,6 +47,23 @@ def peak_memory(workload: Workload, contestant: str, threads: int) -> Memory:
         raise RuntimeError(f"{contestant} could not train on {workload.name}:\n{done.stderr}")
     before, peak = (float(number) for number in done.stdout.split()[-2:])
     return Memory(workload.name, contestant, before, peak)
+
+
+def gpu_memory(workload: Workload, contestant: str, threads: int) -> Memory:
+    """Train three steps in this process; what the GPU holds before and at most.
+
+    Args:
+        workload: on the GPU.
+        contestant: by its name.
+        threads: 1, as everywhere on a GPU.
+    """
+    device = workload.coords.device
+    problem = Problem.random(workload.coords.indices)
+    step = training_step(contestant, build_network(), problem)
+    before = torch.cuda.memory_allocated(device) / 2**20
+    grown = Stopwatch(device, 0, 1).peak_mib(lambda: [step() for _ in range(STEPS)])
+    assert grown is not None and threads == 1
+    return Memory(workload.name, contestant, before, before + grown)
 
 
 def peak_mib(process: int | str = "self") -> float:

@@ -1,6 +1,7 @@
-"""The other engines: spconv on the CPU, and the loop that one would write in numba.
+"""The other engines: spconv on the CPU, spconv-triton on a GPU, and the loop one writes in numba.
 
-They come with `pip install pc3d[peers]`; nothing of pc3d needs them.
+Those for the CPU come with `pip install pc3d[peers]`, the other with `pip install spconv-triton`;
+nothing of pc3d needs them.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from benchmarks.options import Options
 from cuda_ops.runtime import served
 from pc3d.sparse import CoordSet, KernelSpec
 
-PEERS = ("spconv", "numba")
+SPCONV = {"spconv": "spconv", "spconv-triton": "spconv_triton"}
+"""Modules of the engines with the interface of spconv, by contestant."""
+PEERS = (*SPCONV, "numba")
 NUMBA_TILE = 256  # output voxels whose sums stay in the cache over all taps
 Arrays = NDArray[Any]
 
 
 def available(options: Options) -> tuple[Options, list[str]]:
     """The options with those contestants that can run here, and why the others cannot."""
-    reasons = {
-        name: "not installed; pip install pc3d[peers]"
-        for name in PEERS
-        if importlib.util.find_spec(name) is None
-    }
-    if served().library is None:
+    reasons = {}
+    for name in PEERS:
+        if importlib.util.find_spec(SPCONV.get(name, name)) is None:
+            where = name if name == "spconv-triton" else "pc3d[peers]"
+            reasons[name] = f"not installed; pip install {where}"
+    if options.device.type == "cpu" and served().library is None:
         reasons["kernels"] = f"no C++ kernels: {served().reason}"
     found = tuple(name for name in options.contestants if name not in reasons)
     notes = [
@@ -48,22 +51,25 @@ class Spconv:
     Attributes:
         pytorch: the module `spconv.pytorch`.
         ops: the module `spconv.pytorch.ops`.
-        native: the algorithm that runs on the CPU.
+        algo: the algorithm that runs on the CPU; None on a GPU, where layers choose.
     """
 
     pytorch: Any
     ops: Any
-    native: Any
+    algo: Any
 
 
 @lru_cache
-def spconv() -> Spconv:
-    """Import spconv and make its backward run without a GPU.
+def spconv(device_type: str = "cpu") -> Spconv:
+    """Import the engine for a type of device; make the CPU's run backward without a GPU.
 
     Version 2.3.8 is right on the CPU with one thread only: its `scatter_add` keeps two pointers
     outside the loop that it shares out (spconv/csrc/sparse/gather.py), so that threads overwrite
     each other's.
     """
+    if device_type == "cuda":
+        parts = (importlib.import_module(f"spconv_triton.{p}") for p in ("pytorch", "pytorch.ops"))
+        return Spconv(*parts, algo=None)
     ops: Any = importlib.import_module("spconv.pytorch.ops")
     # Its backward asks for a CUDA stream that the CPU code never uses.
     ops.get_current_stream = lambda: 0
@@ -96,7 +102,8 @@ class Grid:
 
     def tensor(self, feats: Tensor, batch_size: int = 1) -> Any:
         """A `SparseConvTensor` without any map; spconv wants indices of its own."""
-        return spconv().pytorch.SparseConvTensor(feats, self.indices, self.shape, batch_size)
+        engine = spconv(self.indices.device.type)
+        return engine.pytorch.SparseConvTensor(feats, self.indices, self.shape, batch_size)
 
 
 def spconv_weight(weight: Tensor, size: int) -> Tensor:
@@ -113,15 +120,16 @@ def from_spconv_weight(weight: Tensor) -> Tensor:
 
 def spconv_submanifold(weight: Tensor, size: int, key: str) -> Any:
     """A submanifold layer of spconv with the given weight ([K, C_in, C_out])."""
-    engine = spconv()
+    engine = spconv(weight.device.type)
     layer = engine.pytorch.SubMConv3d(
-        *weight.shape[1:], size, bias=False, indice_key=key, algo=engine.native
+        *weight.shape[1:], size, bias=False, indice_key=key, algo=engine.algo
     )
     return with_weight(layer, weight, size)
 
 
 def with_weight(layer: Any, weight: Tensor, size: int) -> Any:
-    """The spconv layer, given our weight ([K, C_in, C_out])."""
+    """The spconv layer, given our weight ([K, C_in, C_out]) and its device."""
+    layer = layer.to(weight.device)
     with torch.no_grad():
         layer.weight.copy_(spconv_weight(weight, size))
     return layer
@@ -129,16 +137,19 @@ def with_weight(layer: Any, weight: Tensor, size: int) -> Any:
 
 def spconv_pairs(grid: Grid, spec: KernelSpec) -> Callable[[], object]:
     """A call that builds spconv's kernel map of a submanifold cube kernel anew."""
-    engine = spconv()
+    engine = spconv(grid.indices.device.type)
     size, ones = [spec.size] * 3, [1] * 3
     reach = [spec.dilation * (spec.size // 2)] * 3
     dilation = [spec.dilation] * 3
 
+    pairs, algo = engine.ops.get_indice_pairs, engine.algo
+    if algo is None:
+        pairs = engine.ops.get_indice_pairs_implicit_gemm
+        algo = engine.ops.ConvAlgo.MaskImplicitGemm
+
     def build() -> object:
-        return engine.ops.get_indice_pairs(
-            *(grid.indices, 1, grid.shape, engine.native),
-            *(size, ones, reach, dilation, [0] * 3),
-            subm=True,
+        return pairs(
+            *(grid.indices, 1, grid.shape, algo), *(size, ones, reach, dilation, [0] * 3), subm=True
         )
 
     return build

@@ -1,4 +1,4 @@
-"""Labelling one large LAZ file: `python -m benchmarks.predict points=20000000 ckpt=als-s`.
+"""Labelling one large LAZ file: `python -m benchmarks.predict points=20000000 [device=cuda]`.
 
 The file is made up, 20 points to the square metre of hills with houses and trees, written part by
 part. `pc3d predict` then labels it in a process of its own, whose largest resident memory is
@@ -18,12 +18,14 @@ from typing import NamedTuple
 
 import laspy
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.options import count, values_of
+from cuda_ops.check.devices import device_of
 
-DEFAULTS = {"points": "20000000", "ckpt": "als-s"}
+DEFAULTS = {"points": "20000000", "ckpt": "als-s", "device": "cpu"}
 _DENSITY = 20.0  # points per square metre
 _PART = 1_000_000
 _CELL = 40.0  # metres: every cell has a house or a tree
@@ -78,13 +80,19 @@ def _height(
     return height + rng.normal(0, 0.03, len(xy)), is_tree
 
 
-def label(source: Path, target: Path, ckpt: str) -> Cost:
-    """Run `pc3d predict` on a file.
+def label(source: Path, target: Path, ckpt: str, device: torch.device) -> Cost:
+    """Run `pc3d predict` on a file, on a device.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    arguments = ["predict", f"ckpt={ckpt}", f"input={source}", f"output={target}"]
+    arguments = [
+        "predict",
+        f"ckpt={ckpt}",
+        f"input={source}",
+        f"output={target}",
+        f"device={device}",
+    ]
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "pc3d.cli", *arguments])
     _, status, usage = os.wait4(process.pid, 0)
@@ -98,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(markup=False, soft_wrap=True)
     try:
         values = values_of(arguments, DEFAULTS)
-        num_points = count("points", values["points"])
+        num_points, device = count("points", values["points"]), device_of(values["device"])
     except ValueError as error:
         console.print(str(error))
         return 2
@@ -106,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         source = Path(folder) / "scan.laz"
         write_scan(source, num_points)
         size = source.stat().st_size
-        cost = label(source, Path(folder) / "labelled.laz", values["ckpt"])
+        cost = label(source, Path(folder) / "labelled.laz", values["ckpt"], device)
     console.print(
         f"{num_points:,} points in {size / 1e6:.0f} MB of LAZ: {cost.seconds:.0f} s, "
         f"{cost.memory / 2**30:.2f} GiB of memory at most"

@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks.clouds import Workload
 from benchmarks.measure import Case, Ceiling, Row
 from benchmarks.options import Options
+from cuda_ops.check.facts import gpu
 from cuda_ops.runtime import served, supported_isas
 from pc3d.utils.environment import environment, git_state, package_version
 from pc3d.utils.files import write_json, write_text
@@ -150,7 +151,10 @@ def wide_console() -> Console:
 def facts(options: Options, workloads: Sequence[Workload]) -> dict[str, Any]:
     """What the numbers were measured on, with, and when."""
     found = machine_facts(f"median of {options.runs} after {options.warmup}, interleaved")
-    found["packages"] |= {name: package_version(name) for name in ("spconv", "numba")}
+    names = ("spconv", "spconv-triton", "triton", "numba")
+    found["packages"] |= {name: package_version(name) for name in names}
+    if options.device.type == "cuda":
+        found |= {"gpu": gpu(options.device)}
     return {
         **found,
         "warmup": options.warmup,
@@ -196,6 +200,7 @@ def facts_table(facts: Mapping[str, Any]) -> Cells:
         ["system", f"{facts['platform']}, Python {facts['python']}"],
         ["versions", ", ".join(f"{k} {v}" for k, v in versions.items())],
         ["kernels", facts["kernels"]],
+        *([name, str(value)] for name, value in facts.get("gpu", {}).items()),
         ["protocol", facts["protocol"]],
         ["load average", ", ".join(f"{load:.1f}" for load in facts["load_average"] or ())],
     ]

@@ -17,7 +17,7 @@ class SpconvMinkUNet(nn.Module):
     """The same function of the same weights, of which it has a copy.
 
     Args:
-        network: ours. Its convolutions have no bias.
+        network: ours, on the device whose engine is wanted. Its convolutions have no bias.
     """
 
     def __init__(self, network: MinkUNet) -> None:
@@ -111,7 +111,7 @@ def _conv(conv: nn.Module, level: int) -> Any:
         conv: ours.
         level: halvings of the finer of the sets that it links.
     """
-    engine = spconv()
+    engine = spconv(conv.weight.device.type)
     assert isinstance(conv, SubmanifoldConv3d | DownConv3d | UpConv3d) and conv.bias is None
     size, key = conv.spec.size, f"down{level}"
     if isinstance(conv, SubmanifoldConv3d):
@@ -125,7 +125,7 @@ def _conv(conv: nn.Module, level: int) -> Any:
         *(conv.in_channels, conv.out_channels, size),
         bias=False,
         indice_key=key,
-        algo=engine.native,
+        algo=engine.algo,
         **further,
     )
     return with_weight(layer, conv.weight, size)

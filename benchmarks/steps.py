@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import ours
+from benchmarks.peers import SPCONV
 from benchmarks.spconv_unet import SpconvMinkUNet
+from pc3d.cli.config import compose_config
 from pc3d.models import MinkUNet
 from pc3d.nn.conv import SparseConv3d
 from pc3d.sparse import Batch, CoordSet, PointBatch, SparseTensor
@@ -42,21 +45,21 @@ class Problem:
 
     @classmethod
     def random(cls, indices: Tensor, seed: int = 0) -> Problem:
-        """Random features and labels on given voxels."""
+        """Random features and labels on given voxels, on their device."""
         generator = torch.Generator().manual_seed(seed)
         feats = torch.randn(len(indices), IN_CHANNELS, generator=generator)
         labels = torch.randint(NUM_CLASSES, (len(indices),), generator=generator)
-        return cls(indices, feats, labels)
+        return cls(indices, feats.to(indices.device), labels.to(indices.device))
 
     def batch(self) -> Batch:
         """The voxels as a batch of one cloud with a point in each, on a fresh `CoordSet`."""
-        size = len(self.indices)
-        rows = torch.arange(size)
+        size, device = len(self.indices), self.indices.device
+        rows = torch.arange(size, device=device)
         points = PointBatch(
             names=("cloud",),
-            offsets=torch.tensor([0, size]),
+            offsets=torch.tensor([0, size], device=device),
             xyz=self.indices[:, 1:].float(),
-            origin=torch.zeros(1, 3, dtype=torch.float64),
+            origin=torch.zeros(1, 3, dtype=torch.float64, device=device),
             row=rows,
         )
         coords = CoordSet(self.indices, batch_size=1)
@@ -72,13 +75,22 @@ def build_network(seed: int = 0) -> MinkUNet:
         return MinkUNet(in_channels=IN_CHANNELS, num_classes=NUM_CLASSES, **sizes)
 
 
+def build_model(name: str) -> nn.Module:
+    """A network of `conf/model` for the same inputs and classes."""
+    config = compose_config("config", [f"model={name}"])
+    sizes = {"in_channels": IN_CHANNELS, "num_classes": NUM_CLASSES}
+    network: nn.Module = instantiate(config.model, **sizes, _convert_="all")
+    return network
+
+
 def training_step(contestant: str, network: MinkUNet, problem: Problem) -> Step:
     """A step of a contestant, with weights of its own that start as those of `network`."""
-    if contestant == "spconv":
+    network = copy.deepcopy(network).to(problem.indices.device)
+    if contestant in SPCONV:
         theirs = SpconvMinkUNet(network)
         return _step(theirs, lambda: theirs(problem.feats, problem.indices), problem.labels)
-    own = copy.deepcopy(network)
-    step = ours(contestant, _step(own, lambda: own(problem.batch()).logits, problem.labels))
+    own = _step(network, lambda: network(problem.batch()).logits, problem.labels)
+    step = ours(contestant, own)
     return step  # type: ignore[return-value]
 
 
@@ -117,7 +129,7 @@ def training_gflop(network: MinkUNet, problem: Problem) -> float:
         rows = output.feats if isinstance(output, SparseTensor) else output
         work.append(2 * len(rows) * module.in_features * module.out_features)
 
-    counted = copy.deepcopy(network)
+    counted = copy.deepcopy(network).to(problem.indices.device)
     for module in counted.modules():
         if isinstance(module, SparseConv3d):
             module.register_forward_hook(of_conv)

@@ -1,9 +1,9 @@
 """How long a training step of MinkUNet14A takes, and how much memory, beside other engines.
 
-`python -m benchmarks.unet [out=FILE.json,FILE.md] [threads=1,2] [workloads=indoor,lidar] ...`: a
-step is kernel maps, forward, loss, backward and optimizer, on one cloud. All contestants start from
-the same weights, and their losses are compared before anything is timed. Peak memory is that of a
-process of its own for each; `memory=no` skips it.
+`python -m benchmarks.unet [out=FILE.json,FILE.md] [device=cuda] [threads=1,2] ...`: a step is
+kernel maps, forward, loss, backward and optimizer, on one cloud. All contestants start from the
+same weights, and their losses are compared before anything is timed. Peak memory is that of a
+process of its own for each, or of the GPU; `memory=no` skips it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from benchmarks.clouds import WORKLOADS, Workload
 from benchmarks.measure import Case, Meter, using_threads
 from benchmarks.options import parse
-from benchmarks.peak_memory import peak_memory
+from benchmarks.peak_memory import gpu_memory, peak_memory
 from benchmarks.peers import available
 from benchmarks.report import Memory, Report, facts, wide_console
 from benchmarks.steps import Problem, Step, build_network, training_gflop, training_step
@@ -89,8 +89,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     options, notes = available(options)
     contestants = [name for name in options.contestants if name != "numba"]
-    workloads = [WORKLOADS[name](options.points) for name in options.workloads]
-    meter = Meter(options.warmup, options.runs, partial(console.print, soft_wrap=True))
+    made = [WORKLOADS[name](options.points) for name in options.workloads]
+    workloads = [workload.to(options.device) for workload in made]
+    tell = partial(console.print, soft_wrap=True)
+    meter = Meter(options.warmup, options.runs, tell, options.device)
     meter.notes += notes
     memory: list[Memory] = []
     for threads in options.threads:
@@ -98,7 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     for workload in workloads:
         measure_step(meter, workload, options.threads, contestants)
         if values["memory"] == "yes":
-            memory += [peak_memory(workload, name, options.threads[0]) for name in contestants]
+            weigh = gpu_memory if meter.on_gpu else peak_memory
+            memory += [weigh(workload, name, options.threads[0]) for name in contestants]
     report = Report(facts(options, workloads), meter.ceilings(), meter.rows, memory, meter.notes)
     report.show(console)
     report.write(options.out)

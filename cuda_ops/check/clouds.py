@@ -8,25 +8,35 @@ from torch import Tensor
 import cuda_ops
 
 CELL = 0.02
-"""Metres per voxel of the room; the street uses 0.05."""
+"""Metres per voxel of the room; the street uses `STREET_CELL`."""
+STREET_CELL = 0.05
+POINTS_PER_VOXEL = 10
+"""Of the room: so dense that surfaces have few holes."""
+NOISE = 0.002  # metres
+SHARES = (6, 3, 3, *[1] * 24)
+"""Points on the floor, the two walls, and each of 24 boards, which lean in every direction."""
 
 
-def room(num_points: int, seed: int = 0) -> Tensor:
-    """[P, 3] float64 metres: floor, walls and boxes of a room that grows with `num_points`."""
+def room(num_voxels: int, seed: int = 0) -> Tensor:
+    """[P, 3] float64 metres: floor, two walls, leaning boards; of about `num_voxels` voxels.
+
+    The room grows with their number, and the density of points stays. A voxel has 13 neighbours
+    in a 3x3x3 kernel, as in real rooms.
+    """
     generator = torch.Generator().manual_seed(seed)
-    side = (num_points / 10_000) ** 0.5
-    boxes = torch.rand(24, 3, generator=generator, dtype=torch.float64) * side
-    size = 0.2 + torch.rand(24, 3, generator=generator, dtype=torch.float64)
-    low = torch.cat([torch.zeros(3, 3, dtype=torch.float64), boxes])
-    high = low + torch.cat([torch.full((3, 3), side, dtype=torch.float64), size])
-    face = torch.randint(len(low), (num_points,), generator=generator)
-    axis = torch.randint(3, (num_points,), generator=generator)
-    axis[face < 3] = face[face < 3]  # one wall per axis
-    points = torch.rand(num_points, 3, generator=generator, dtype=torch.float64)
-    points = low[face] + points * (high[face] - low[face])
-    row = torch.arange(num_points)
-    points[row, axis] = low[face, axis]
-    return points
+    side = 0.0080 * num_voxels**0.5  # 2 cm voxels, floor and furniture together
+    origin = torch.rand(27, 3, generator=generator, dtype=torch.float64) * side
+    edges = torch.randn(27, 2, 3, generator=generator, dtype=torch.float64)
+    edges = edges / edges.norm(dim=2, keepdim=True) * (side / 2.5)
+    axes = torch.eye(3, dtype=torch.float64) * side
+    origin[:3] = CELL / 2  # of one voxel, not two, across
+    edges[:3] = torch.stack([axes[[0, 1]], axes[[1, 2]] / 2, axes[[2, 0]] / 2])
+    num_points = POINTS_PER_VOXEL * num_voxels
+    plate = torch.multinomial(torch.tensor(SHARES).double(), num_points, True, generator=generator)
+    place = torch.rand(num_points, 2, 1, generator=generator, dtype=torch.float64)
+    noise = torch.randn(num_points, 3, generator=generator, dtype=torch.float64)
+    on_plate: Tensor = origin[plate] + (edges[plate] * place).sum(dim=1)
+    return on_plate + NOISE * noise
 
 
 def street(num_points: int, seed: int = 0) -> Tensor:

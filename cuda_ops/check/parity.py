@@ -1,186 +1,187 @@
-"""Every op in float32 on a device against float64 on the CPU, and twice for repeatability."""
+"""Every op on a device against float64 on the CPU, and twice for repeatability."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-import cuda_ops
-from cuda_ops.check.clouds import street
+from cuda_ops.check.cases import (
+    CASES,
+    FEATURE_CASES,
+    Case,
+    Data,
+    Scene,
+    cast,
+    emptied,
+    in_float64,
+    make_data,
+    permutations,
+    permuted,
+)
+from cuda_ops.check.precision import CHECKED, FLOAT32, Precision, allowing_tf32
+from cuda_ops.check.section import Section, Table
 
-OFFSETS = tuple((x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1))
+FORMULA = (
+    "Bound on every element: eps |value| + 2 eps32 sqrt(n) max |value| for a sum of n terms in "
+    "float32, with eps of the result's type; with tf32 also 2^-9 max |value|. Integers are equal. "
+    "One wrong neighbour is off by about 0.1 max |value|."
+)
+TF32_ROUNDING = 2.0**-9  # two factors, each rounded to 10 bits
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What one op did.
+    """What one op did on one scene.
 
     Attributes:
-        name: the op, and which of its results.
-        error: largest absolute difference to float64, relative to the largest value.
-        tolerance: bound on `error`; 0 for integer results.
+        op: its name.
+        scene: the voxels.
+        channels: of the inputs and outputs of layers.
+        precision: types.
+        error: largest difference to float64, relative to the largest value.
+        of_bound: largest ratio of an element's difference to its bound; integers: how many differ.
         repeatable: two runs agree to the last bit.
     """
 
-    name: str
+    op: str
+    scene: str
+    channels: tuple[int, int]
+    precision: str
     error: float
-    tolerance: float
+    of_bound: float
     repeatable: bool
 
     @property
     def passed(self) -> bool:
-        return self.error <= self.tolerance and self.repeatable
+        """Within the bound, and the same twice. Not a number is not within it."""
+        return self.of_bound <= 1 and self.repeatable
 
 
-def check_parity(device: torch.device) -> list[Parity]:
-    """One row per op and result. The data: two clouds, negative coordinates, 13 and 24 channels."""
-    data = _data()
-    return [_compare(name, run, data, device) for name, run in CASES.items()]
+def check_parity(device: torch.device, scenes: Sequence[Scene]) -> list[Parity]:
+    """A row for each op, scene and precision."""
+    rows = []
+    for scene in scenes:
+        made = make_data(scene)
+        data = emptied(made) if scene.empty_tap else made
+        for precision in CHECKED[device.type]:
+            with allowing_tf32(precision.tf32):
+                cases = cases_for(scene, precision).items()
+                rows += [check_case(*case, data, scene, precision, device) for case in cases]
+    return rows
 
 
-Data = dict[str, Tensor]
-Case = Callable[[Data], list[Tensor]]
+def cases_for(scene: Scene, precision: Precision) -> dict[str, Case]:
+    """The cases that a scene and a precision say something about."""
+    if precision.tf32:
+        return {name: case for name, case in FEATURE_CASES.items() if "conv" in name}
+    if scene.permuted or precision != FLOAT32:
+        return FEATURE_CASES
+    return CASES | FEATURE_CASES
 
 
-def _data() -> Data:
-    generator = torch.Generator().manual_seed(1)
-    first, second = street(6000, seed=1), street(2500, seed=2) - 5.0
-    points = torch.cat([first, second])
-    batch = torch.repeat_interleave(torch.arange(2), torch.tensor([len(first), len(second)]))
-    position = points / 0.2
-    indices = torch.cat([batch.unsqueeze(1), position.floor().long()], dim=1).to(torch.int32)
-    keys = cuda_ops.morton_encode(indices)
-    unique, point2voxel, counts = cuda_ops.voxelize(keys)
-    table = cuda_ops.neighbor_table(unique, torch.tensor(OFFSETS, dtype=torch.int32))
-    coarse, down, up = cuda_ops.down_table(unique)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    data = {
-        "indices": indices,
-        "keys": keys,
-        "unique": unique,
-        "point2voxel": point2voxel,
-        "counts": counts,
-        "batch": batch,
-        "position": position,
-        "offsets": torch.tensor(OFFSETS, dtype=torch.int32),
-        "table": table,
-        "down": down,
-        "up": up,
-        "feats": random(len(points), 13),
-        "x": random(len(unique), 13),
-        "y": random(len(coarse), 24),
-        "weight": random(27, 13, 24),
-        "weight_down": random(8, 13, 24),
-        "weight_up": random(8, 24, 13),
-        "values": random(len(unique), 24),
-        "choice": random(len(unique), 2, 8),
-        "codes": random(28, 24),
-        "weights": random(len(unique), 27, 8),
-    }
-    # Values that float32 holds exactly, so that both sides are given the same input.
-    return {
-        name: (value.float().double() if value.is_floating_point() else value)
-        for name, value in data.items()
-    }
-
-
-def _gradients(op: Callable[..., Tensor], *inputs: Tensor, constants: list[Tensor]) -> list[Tensor]:
-    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-    output = op(*leaves, *constants)
-    # Weights of unequal size make a wrong transpose visible.
-    scale = torch.linspace(0.5, 2.0, output.shape[1], dtype=output.dtype, device=output.device)
-    (output * scale).sum().backward()
-    return [output.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-
-
-def _conv(weight: str, x: str, table: str, table_t: str) -> Case:
-    return lambda d: _gradients(
-        cuda_ops.sparse_conv, d[x], d[weight], constants=[d[table], d[table_t]]
+def check_case(
+    op: str, case: Case, data: Data, scene: Scene, precision: Precision, device: torch.device
+) -> Parity:
+    """Run a case in float64 on the CPU, and twice on the device."""
+    host = cast(data, precision, torch.device("cpu"))
+    expected = case(in_float64(host))
+    if scene.permuted:
+        orders = permutations(data)
+        expected = [reordered(result, orders) for result in expected]
+        host = permuted(host, orders)
+    given = {name: value.to(device) for name, value in host.items()}
+    got, again = case(given), case(given)
+    terms = max(len(data["feats"]), 27 * max(scene.channels))
+    ratios = [of_bound(a, b, terms, precision.tf32) for a, b in zip(got, expected, strict=True)]
+    return Parity(
+        *(op, scene.name, scene.channels, precision.name),
+        error=max(relative_error(a, b) for a, b in zip(got, expected, strict=True)),
+        of_bound=max(ratios) if all(ratio == ratio for ratio in ratios) else float("nan"),
+        repeatable=all(same_bits(a, b) for a, b in zip(got, again, strict=True)),
     )
 
 
-def _attention(d: Data) -> list[Tensor]:
-    tables = [d["table"], d["table"][13:14]]
-    return _gradients(
-        lambda v, choice, codes: cuda_ops.codebook_attention(v, choice, codes, tables),
-        d["values"],
-        d["choice"],
-        d["codes"],
-        constants=[],
-    )
+def reordered(result: Tensor, orders: dict[str, Tensor]) -> Tensor:
+    """A result with the rows of whichever kind it has as many of; other results as they are."""
+    for order in orders.values():
+        if len(order) == len(result):
+            return result[order]
+    return result
 
 
-def _routed(d: Data) -> list[Tensor]:
-    tables = [d["table"], d["table"][13:14]]
-    chosen = d["choice"].argmax(dim=1)
-    return [cuda_ops.routed_codebook_attention(d["values"], chosen, d["codes"], tables)]
+def of_bound(got: Tensor, expected: Tensor, terms: int, tf32: bool = False) -> float:
+    """The largest ratio of an element's difference to the bound of `FORMULA`.
+
+    Args:
+        got: what the device gave, in any type.
+        expected: float64 or integers of the same shape, on the CPU.
+        terms: n.
+        tf32: factors were rounded to 10 bits.
+
+    Returns:
+        At most 1 if all is well; infinite for another shape; for integers how many differ.
+    """
+    if got.shape != expected.shape:
+        return float("inf")
+    if not expected.is_floating_point():
+        return float((got.cpu() != expected).sum())
+    if not expected.numel():
+        return 0.0
+    magnitude = expected.abs()
+    accumulated = 2 * torch.finfo(torch.float32).eps * terms**0.5 + tf32 * TF32_ROUNDING
+    bound = torch.finfo(got.dtype).eps * magnitude + accumulated * magnitude.max()
+    difference = (got.double().cpu() - expected).abs()
+    return float((difference / bound.clamp(min=torch.finfo(torch.float64).tiny)).max())
 
 
-def _neighbors(d: Data) -> list[Tensor]:
-    weights, values, table = d["weights"], d["values"], d["table"]
-    dots = _gradients(
-        lambda q, k: cuda_ops.neighbor_dot(q, k, table, 8).flatten(1),
-        values,
-        values.flip(0),
-        constants=[],
-    )
-    sums = _gradients(cuda_ops.neighbor_sum, weights, values, constants=[table])
-    return [*dots, *sums]
+def relative_error(got: Tensor, expected: Tensor) -> float:
+    """The largest difference relative to the largest value; of integers, how many differ."""
+    if got.shape != expected.shape:
+        return float("inf")
+    if not expected.is_floating_point():
+        return float((got.cpu() != expected).sum())
+    if not expected.numel():
+        return 0.0
+    largest = expected.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    return float((got.double().cpu() - expected).abs().max() / largest)
 
 
-def _trilinear(d: Data) -> list[Tensor]:
-    index, weight = cuda_ops.trilinear(d["unique"], d["batch"], d["position"] + 0.3)
-    return [index, weight, *_gradients(cuda_ops.devoxelize, d["x"], constants=[index, weight])]
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two results are equal to the last bit; not a number equals itself."""
+    return bool(torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
 
 
-def _submanifold(d: Data) -> list[Tensor]:
-    return _conv("weight", "x", "table", "table_t")({**d, "table_t": d["table"].flip(0)})
+def parity_section(rows: Sequence[Parity]) -> Section:
+    """The worst scene of each op and precision, and every row that fails."""
+    tables = [Table("", ["op", "types", "error", "of its bound", ""], list(_worst(rows)))]
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        cells = [[*_names(row), *_numbers(row)] for row in failed]
+        header = ["op", "types", "scene", "channels", "error", "of its bound", "repeats"]
+        tables.append(Table("Failed", header, cells))
+    values: list[dict[str, Any]] = [asdict(row) | {"passed": row.passed} for row in rows]
+    scenes = dict.fromkeys(f"{row.scene} {row.channels[0]} x {row.channels[1]}" for row in rows)
+    notes = (FORMULA, f"Scenes: {', '.join(scenes)}.")
+    return Section("Parity with float64", values, not failed, tuple(tables), notes)
 
 
-CASES: dict[str, Case] = {
-    "morton_encode": lambda d: [cuda_ops.morton_encode(d["indices"])],
-    "morton_decode": lambda d: [cuda_ops.morton_decode(d["keys"])],
-    "voxelize": lambda d: list(cuda_ops.voxelize(d["keys"])),
-    "voxel_first": lambda d: [cuda_ops.voxel_first(d["point2voxel"], len(d["unique"]))],
-    "voxel_mean": lambda d: _gradients(
-        cuda_ops.voxel_mean, d["feats"], constants=[d["point2voxel"], d["counts"]]
-    ),
-    "lookup": lambda d: [cuda_ops.lookup(d["unique"], d["keys"] + 1)],
-    "neighbor_table": lambda d: [cuda_ops.neighbor_table(d["unique"], d["offsets"])],
-    "down_table": lambda d: list(cuda_ops.down_table(d["unique"])),
-    "sparse_conv submanifold": _submanifold,
-    "sparse_conv down": _conv("weight_down", "x", "down", "up"),
-    "sparse_conv up": _conv("weight_up", "y", "up", "down"),
-    "codebook_attention": _attention,
-    "routed_codebook_attention": _routed,
-    "neighbor_dot, neighbor_sum": _neighbors,
-    "trilinear, devoxelize": _trilinear,
-}
+def _worst(rows: Sequence[Parity]) -> Iterator[list[str]]:
+    groups: dict[tuple[str, str], list[Parity]] = {}
+    for row in rows:
+        groups.setdefault((row.op, row.precision), []).append(row)
+    for (op, precision), found in groups.items():
+        passed = all(row.passed for row in found)
+        error, bound = (max(getattr(r, key) for r in found) for key in ("error", "of_bound"))
+        yield [op, precision, f"{error:.1e}", f"{bound:.2f}", "pass" if passed else "**FAIL**"]
 
 
-def _compare(name: str, run: Case, data: Data, device: torch.device) -> Parity:
-    expected = run(data)
-    low = {
-        key: (value.float() if value.is_floating_point() else value).to(device)
-        for key, value in data.items()
-    }
-    got, again = run(low), run(low)
-    errors, terms = [0.0], 1
-    for want, value in zip(expected, got, strict=True):
-        if want.is_floating_point():
-            scale = float(want.abs().max().clamp(min=1e-30))
-            errors.append(float((value.double().cpu() - want).abs().max()) / scale)
-            terms = max(terms, len(data["feats"]))
-        else:
-            errors.append(float((value.cpu() != want).sum()))
-    is_float = any(want.is_floating_point() for want in expected)
-    # A float32 sum of n terms of either sign is off by about sqrt(n) roundings; allow 8 times that.
-    tolerance = 8 * torch.finfo(torch.float32).eps * terms**0.5 if is_float else 0.0
-    repeatable = all(torch.equal(a, b) for a, b in zip(got, again, strict=True))
-    return Parity(name, max(errors), tolerance, repeatable)
+def _names(row: Parity) -> list[str]:
+    return [row.op, row.precision, row.scene, f"{row.channels[0]} x {row.channels[1]}"]
+
+
+def _numbers(row: Parity) -> list[str]:
+    return [f"{row.error:.1e}", f"{row.of_bound:.2f}", "yes" if row.repeatable else "**no**"]

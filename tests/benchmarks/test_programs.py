@@ -188,7 +188,7 @@ def test_choices_of_a_run_are_those_of_its_network(data_dir, tmp_path, monkeypat
     (tmp_path / "run" / "checkpoints").mkdir()
     facts = {"pc3d": {"format": 1}, "state_dict": state}
     torch.save(facts, tmp_path / "run" / "checkpoints" / "best.ckpt")
-    layers = attention.layers_of_run(tmp_path / "run")
+    layers = attention.layers_of_run(tmp_path / "run", torch.device("cpu"))
     assert len(layers) == 12 * COUNTS["num_val"]
     for layer in layers:
         torch.testing.assert_close(layer.choice.sum(dim=1), torch.ones_like(layer.choice[:, 0]))
