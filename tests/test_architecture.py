@@ -142,8 +142,9 @@ def test_the_rules_see_what_they_forbid(file, text, tmp_path, monkeypatch):
 def test_ops_import_torch_only():
     for path in (p for p in SOURCES if layer_of(name_of(p)) == "cuda_ops"):
         outside = {m.split(".")[0] for m in imports(path)} - set(sys.stdlib_module_names)
-        # filelock is a dependency of torch itself
-        assert outside <= {"torch", "cuda_ops", "filelock"}, relative(path)
+        # filelock is a dependency of torch itself, and so is Triton, of its CUDA builds
+        optional = {"triton"} if path.name in ("kernel_triton.py", "tuning.py") else set()
+        assert outside <= {"torch", "cuda_ops", "filelock", *optional}, relative(path)
 
 
 def test_the_oracle_shares_no_code_with_us():

@@ -263,6 +263,7 @@ CASES: dict[str, Case] = {
     "neighbor_table, dilation 3": lambda d: [
         cuda_ops.neighbor_table(d["unique"], d["offsets"] * 3)
     ],
+    "level_sizes": lambda d: [cuda_ops.level_sizes(d["unique"])],
     "down_table": lambda d: list(cuda_ops.down_table(d["unique"])),
     "trilinear": lambda d: list(cuda_ops.trilinear(d["unique"], d["batch"], d["position"])),
 }

@@ -64,7 +64,7 @@ class Outcome:
 def synchronize(device: torch.device) -> None:
     """Wait for the device, and raise what ops have found wrong with their tables since."""
     if device.type == "cuda":
-        getattr(cuda_ops, "synchronize", torch.cuda.synchronize)(device)
+        cuda_ops.synchronize(device)
 
 
 def misuses(data: Data, device: torch.device) -> Iterator[Misuse]:

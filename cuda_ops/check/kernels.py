@@ -70,12 +70,11 @@ def unet_maps(keys: Tensor) -> list[Tensor]:
     """The 3x3x3 table of every level, and the keys and tables of the steps between them."""
     taps, found = offsets(keys), [keys]
     # With the sizes of all levels at hand, a GPU is waited for once instead of at every level.
-    level_sizes = getattr(cuda_ops, "level_sizes", None)
-    sizes = [] if level_sizes is None else level_sizes(keys, LEVELS + 1).tolist()
+    sizes = cuda_ops.level_sizes(keys, LEVELS + 1).tolist()
     for level in range(LEVELS + 1):
         found.append(cuda_ops.neighbor_table(keys, taps))
         if level < LEVELS:
-            keys, down, up = cuda_ops.down_table(keys, *sizes[level + 1 : level + 2])
+            keys, down, up = cuda_ops.down_table(keys, sizes[level + 1])
             found += [keys, down, up]
     return found
 

@@ -37,7 +37,7 @@ FLOAT16 = Precision("float16", torch.float16, torch.float16)
 BFLOAT16 = Precision("bfloat16", torch.bfloat16, torch.bfloat16)
 MIXED = Precision("bfloat16, weights float32", torch.bfloat16, torch.float32)
 CHECKED: dict[str, tuple[Precision, ...]] = {
-    "cpu": (FLOAT32,),
+    "cpu": (FLOAT32, FLOAT16, BFLOAT16, MIXED),
     "cuda": (FLOAT32, TF32, FLOAT16, BFLOAT16, MIXED),
 }
 """What ops take on each type of device."""

@@ -218,8 +218,9 @@ def _check(
     for name, tensor in (("choice", choice), ("codes", codes)):
         if tensor is not None and not fits(tensor, v):
             raise ValueError(
-                f"{name} must have the dtype of v, or float32 where v is in half precision; got "
-                f"{tensor.dtype} and {v.dtype}. Convert one of them, or run under torch.autocast."
+                f"v and {name} must have the same dtype, or {name} float32 where v is in half "
+                f"precision; got {v.dtype} and {tensor.dtype}. Convert one of them, or run under "
+                "torch.autocast."
             )
     if not tables or any(t.ndim != 2 or t.shape[1] != len(v) for t in tables):
         raise ValueError(

@@ -163,8 +163,8 @@ def neighbor_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
         raise ValueError(f"{weights.shape[2]} heads do not divide {v.shape[1]} channels")
     if not fits(weights, v):
         raise ValueError(
-            "weights must have the dtype of v, or float32 where v is in half precision; got "
-            f"{weights.dtype} and {v.dtype}"
+            "weights and v must have the same dtype, or weights float32 where v is in half "
+            f"precision; got {weights.dtype} and {v.dtype}"
         )
     result: Tensor = _sum(weights, v, table)
     return result

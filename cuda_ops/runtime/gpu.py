@@ -1,31 +1,30 @@
 """The kernels of one GPU: found or compiled at first use, launched on torch's current stream.
 
-In this order: a cubin in the user's cache, one compiled now by nvcc or by NVRTC. Where neither is
-there, or fails, the reference serves that op and one line in the log says why.
+Where there are none, the reference serves that op and one line in the log says why.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import logging
 import math
 import os
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cuda_ops.runtime import cache, cuda_compiler
-from cuda_ops.runtime.compiler import ROOT, CompileError
+from cuda_ops.runtime import cubin, cuda_compiler
 from cuda_ops.runtime.driver import DriverError, Module, use_context
 from cuda_ops.runtime.load import REFERENCE, forced
 
 SCALARS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 """Types of features that kernels read and write; all sum in float32."""
+OLDEST_FOR_TRITON = (8, 0)
+"""Compute capability that its matrix products need at least: Ampere."""
 MAX_BLOCKS = 2**31 - 1
 MAX_ROWS = 65535
 _WORDS = 8
@@ -99,19 +98,33 @@ class Gpu:
         """Within it, this GPU is the current one: for what launches kernels by itself."""
         return torch.cuda.device(self.device)
 
-    def is_refused(self, op: str, reason: str | None) -> bool:
-        """Whether the reference must serve an op; says so once in the log.
+    def has_triton(self, op: str) -> bool:
+        """Whether Triton serves an op (by its folder) here; if not, the log says why, once."""
+        reason = why_no_triton(self.capability)
+        if reason is not None:
+            self._give_up(op, reason)
+        return reason is None
 
-        Args:
-            op: its folder.
-            reason: why; None if its kernels serve.
+    def serves(self, op: str) -> tuple[str, str]:
+        """What serves an op (by its folder), and why; compiles its kernels if need be.
+
+        Returns:
+            `"CUDA"`, `"Triton"` or `"reference"`, and where it came from, or why there is none.
         """
-        if reason is None:
-            self.made_by.setdefault(op, "Triton")
-        elif op not in self._broken:
+        if not cubin.source_of(op).exists():
+            reason = why_no_triton(self.capability)
+            return ("reference", reason) if reason else ("Triton", "compiled at first use")
+        try:
+            with self.guard():
+                self._module(op, {})
+        except (KernelUnavailableError, DriverError) as error:
+            return "reference", str(error)
+        return "CUDA", self.made_by[op]
+
+    def _give_up(self, op: str, reason: str) -> None:
+        if op not in self._broken:
             self._broken[op] = reason
             _log.warning("plain PyTorch serves %s on %s, slower: %s", op, self.device, reason)
-        return reason is not None
 
     def complaint(self, error: Exception) -> Tensor:
         """Where a kernel writes 1 to have `error` raised: later, as nothing waits for it.
@@ -163,65 +176,18 @@ class Gpu:
         if op in self._broken:
             raise KernelUnavailableError(self._broken[op])
         reasons = []
-        source = ROOT / op / "kernel.cu"
-        for target in targets(self.capability):
-            name = f"pc3d_{op}_{variant}_{target}_{cuda_compiler.source_hash(source)[:16]}"
-            for folder in cache.candidates():
-                try:
-                    file, how = _cubin(folder, name, source, target, defines)
-                    module = Module(file.read_bytes())
-                except (OSError, RuntimeError) as error:
-                    reasons.append(str(error))
-                else:
-                    self.made_by[op] = how
-                    return module
-        reason = "; ".join(dict.fromkeys(reasons)) or no_compiler(self.capability)
-        self.is_refused(op, reason)
-        raise KernelUnavailableError(reason)
-
-
-def targets(capability: tuple[int, int]) -> list[str]:
-    """What to compile for, best first: the GPU's own code also if no compiler is here now."""
-    own = f"sm_{capability[0]}{capability[1]}"
-    found = [
-        cuda_compiler.architecture_for(capability, compiler.architectures)
-        for compiler in cuda_compiler.find_cuda_compilers()
-    ]
-    names = dict.fromkeys([own, *(name for name in found if name is not None)])
-    return [] if 10 * capability[0] + capability[1] < cuda_compiler.OLDEST else list(names)
-
-
-def no_compiler(capability: tuple[int, int]) -> str:
-    """Why nothing can be compiled for a GPU."""
-    if 10 * capability[0] + capability[1] < cuda_compiler.OLDEST:
-        oldest = divmod(cuda_compiler.OLDEST, 10)
-        return f"the GPU has compute capability {capability}; kernels need {oldest}"
-    return "no nvcc, and no NVRTC (torch's CUDA wheels and PyPI's nvidia-cuda-nvrtc carry it)"
-
-
-def _cubin(
-    folder: Path, name: str, source: Path, target: str, defines: dict[str, str]
-) -> tuple[Path, str]:
-    """The compiled file, and by what it was made."""
-    made = []
-
-    def build(path: Path) -> None:
-        start, errors = time.perf_counter(), []
-        for compiler in cuda_compiler.find_cuda_compilers():
+        for target in cubin.targets(self.capability):
             try:
-                compiler.compile(source, target, defines, path)
-            except CompileError as error:
-                errors.append(str(error))
-                continue
-            made.append(compiler.name)
-            seconds = time.perf_counter() - start
-            op = source.parent.name
-            _log.info("compiled %s for %s in %.1f s with %s", op, target, seconds, compiler.name)
-            return
-        raise CompileError("; ".join(errors) or "no nvcc and no NVRTC")
-
-    path = cache.cached_library(folder, f"{name}.cubin", build)
-    return path, f"CUDA, compiled by {made[0]}" if made else f"CUDA, from {folder}"
+                code, how = cubin.find(op, variant, target, defines)
+                module = Module(code)
+            except (OSError, RuntimeError) as error:
+                reasons.append(str(error))
+            else:
+                self.made_by[op] = how
+                return module
+        reason = "; ".join(dict.fromkeys(reasons)) or cubin.why_none(self.capability)
+        self._give_up(op, reason)
+        raise KernelUnavailableError(reason)
 
 
 def grid_of(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -262,6 +228,19 @@ def gpu_of(device: torch.device) -> Gpu | None:
         return None
     index = torch.cuda.current_device() if device.index is None else device.index
     return _gpu(index)
+
+
+@lru_cache
+def why_no_triton(capability: tuple[int, int]) -> str | None:
+    """Why Triton's matrix products cannot serve a GPU; None if they can."""
+    if capability < OLDEST_FOR_TRITON:
+        return (
+            f"the GPU has compute capability {capability}; Triton's kernels need "
+            f"{OLDEST_FOR_TRITON}"
+        )
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (torch's CUDA wheels for Linux bring it)"
+    return None
 
 
 @lru_cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,26 +12,12 @@ from cuda_ops.sparse_conv.config import Config, config_for, grad_config_for
 from cuda_ops.sparse_conv.plan import plan
 from cuda_ops.sparse_conv.tuning import chosen
 
-OLDEST = (8, 0)
-"""Compute capability that Triton's matrix products need at least: Ampere."""
-MAX_TAPS = 65535
-
-
-@lru_cache
-def why_not(capability: tuple[int, int]) -> str | None:
-    """Why Triton does not serve a GPU; None if it does."""
-    if capability < OLDEST:
-        return f"the GPU has compute capability {capability}; Triton's kernels need {OLDEST}"
-    if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed (torch's CUDA wheels for Linux bring it)"
-    return None
-
 
 def sparse_conv(
     gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
 ) -> Tensor | None:
     """`reference_sparse_conv`; None where Triton does not serve this GPU."""
-    if gpu.is_refused("sparse_conv", why_not(gpu.capability)):
+    if not gpu.has_triton("sparse_conv"):
         return None
     x, weight, table = x.contiguous(), weight.to(x.dtype), int32(table)
     (num_taps, c_in, c_out), num_out = weight.shape, table.shape[1]
@@ -71,7 +55,7 @@ def _launch(gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, y: Tensor, confi
 
 def weight_grad(gpu: Gpu, x: Tensor, grad: Tensor, table: Tensor) -> Tensor | None:
     """`reference_weight_grad`, in float32; None where Triton does not serve this GPU."""
-    if gpu.is_refused("sparse_conv", why_not(gpu.capability)):
+    if not gpu.has_triton("sparse_conv"):
         return None
     from cuda_ops.sparse_conv import kernel_triton
 

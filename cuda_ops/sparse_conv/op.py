@@ -100,8 +100,9 @@ def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None
         )
     if not fits(weight, x):
         raise ValueError(
-            "weight must have the dtype of x, or float32 where x is in half precision; got "
-            f"{weight.dtype} and {x.dtype}. Convert one of them, or run under torch.autocast."
+            "x and weight must have the same dtype, or weight float32 where x is in half "
+            f"precision; got {x.dtype} and {weight.dtype}. Convert one of them, or run under "
+            "torch.autocast."
         )
     back = table if table_t is None else table_t
     if table.shape[0] != weight.shape[0] or back.shape != (weight.shape[0], x.shape[0]):

@@ -37,9 +37,9 @@ def main() -> None:
         machine.add_row(name, "found" if found else f"not installed ({purpose})")
     console.print(machine)
 
-    ops = Table("op", "served by", "why", title="sparse operators")
+    ops = Table("op", "on", "served by", "why", title="sparse operators")
     for row in cuda_ops.info():
-        ops.add_row(row.name, row.kernel, row.reason)
+        ops.add_row(row.name, row.device, row.kernel, row.reason)
     console.print(ops)
 
     memory = shutil.disk_usage("/dev/shm").free / 2**30 if os.path.isdir("/dev/shm") else None

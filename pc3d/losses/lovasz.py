@@ -25,17 +25,19 @@ class Lovasz(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        probability = full_precision(logits).softmax(dim=1)
         counted = target != self.ignore_index
-        probability, target = full_precision(logits).softmax(dim=1)[counted], target[counted]
-        if target.numel() == 0:
-            return logits.sum() * 0
-        per_class = []
-        for index in target.unique():
-            truth = (target == index).to(probability.dtype)
-            error, order = (truth - probability[:, index]).abs().sort(descending=True)
+        per_class, present = [], []
+        # Of all classes, and rows without a label as rows without error, which change nothing: to
+        # select classes or rows is to wait for a GPU.
+        for index in range(logits.shape[1]):
+            truth = ((target == index) & counted).to(probability.dtype)
+            error, order = ((truth - probability[:, index]).abs() * counted).sort(descending=True)
             # No product of matrices: autocast would take it in half precision.
             per_class.append((error * jaccard_gradient(truth[order])).sum())
-        return torch.stack(per_class).mean()
+            present.append(truth.any())
+        share = torch.stack(present).to(probability.dtype)
+        return (torch.stack(per_class) * share).sum() / share.sum().clamp(min=1)
 
 
 def jaccard_gradient(truth: Tensor) -> Tensor:

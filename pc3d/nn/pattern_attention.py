@@ -76,9 +76,9 @@ class PatternAttention(nn.Module):
         quantized, _, _ = self.quantizer(rows)
         shares = quantized.unflatten(0, (-1, self.groups)).transpose(1, 2)
         shares = shares * occupied
-        center = self.kernel.num_taps // 2
-        least = nn.functional.one_hot(torch.tensor(center), self.kernel.num_taps).to(shares)
-        shares = shares + MIN_SHARE * least.unsqueeze(1)
+        least = shares.new_zeros(self.kernel.num_taps, 1)
+        least[self.kernel.num_taps // 2] = MIN_SHARE
+        shares = shares + least
         shares = shares / shares.sum(dim=1, keepdim=True)
         return v.with_feats(cuda_ops.neighbor_sum(shares, v.feats, table))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,7 +32,16 @@ class CoordSet:
             duplicated or not in key order, a batch index outside `[0, batch_size)`.
     """
 
-    __slots__ = ("__weakref__", "_coarse", "_keys", "_maps", "batch_size", "indices", "stride")
+    __slots__ = (
+        "__weakref__",
+        "_coarse",
+        "_keys",
+        "_maps",
+        "_sizes",
+        "batch_size",
+        "indices",
+        "stride",
+    )
 
     indices: Tensor
     batch_size: int
@@ -39,6 +49,7 @@ class CoordSet:
     _keys: Tensor
     _maps: dict[KernelSpec, KernelMap]
     _coarse: tuple[CoordSet, KernelMap] | None
+    _sizes: tuple[int, ...]
 
     def __init__(self, indices: Tensor, batch_size: int, stride: int = 1) -> None:
         keys = cuda_ops.morton_encode(indices)
@@ -61,6 +72,7 @@ class CoordSet:
             "_keys": keys,
             "_maps": {},
             "_coarse": None,
+            "_sizes": (),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -102,18 +114,30 @@ class CoordSet:
         if spec.stride != 1:
             raise ValueError(f"neighbors() takes kernels of stride 1, got {spec}; use down()")
         if spec not in self._maps:
-            offsets = torch.tensor(spec.offsets, dtype=torch.int32, device=self.device)
+            offsets = _offsets(spec, self.device)
             self._maps[spec] = KernelMap(cuda_ops.neighbor_table(self._keys, offsets))
         return self._maps[spec]
 
     def down(self) -> tuple[CoordSet, KernelMap]:
         """The set at twice the stride, and the map of the 2x2x2 kernel from this set to it."""
         if self._coarse is None:
-            keys, table, table_t = cuda_ops.down_table(self._keys)
+            if self.device.type == "cuda":
+                self._count_levels()
+            keys, table, table_t = cuda_ops.down_table(self._keys, *self._sizes[1:2])
             coarse = CoordSet._trusted(keys, self.batch_size, self.stride * DOWN.stride)
+            object.__setattr__(coarse, "_sizes", self._sizes[1:])
             object.__setattr__(self, "_coarse", (coarse, KernelMap(table, table_t)))
         assert self._coarse is not None
         return self._coarse
+
+    def _count_levels(self) -> None:
+        """Learn how many voxels there are at every coarser stride, all at once.
+
+        The size of a coarse set is known from its content alone, so a GPU must be waited for; this
+        is the one copy from it that the maps of a network need.
+        """
+        if not self._sizes:
+            object.__setattr__(self, "_sizes", tuple(cuda_ops.level_sizes(self._keys).tolist()))
 
     def select(self, rows: Tensor) -> CoordSet:
         """The voxels at `rows` ([M] int64, ascending) as a set of its own."""
@@ -126,12 +150,17 @@ class CoordSet:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> CoordSet:
         """This set on another device, without its maps; itself if it is there already."""
-        if torch.device(device) == self.device:
+        device = torch.device(device)
+        if device == self.device:
             return self
-        return self._copy(
+        if device.type == "cuda" and self.device.type == "cpu":
+            self._count_levels()  # while nothing waits
+        coords = self._copy(
             self.indices.to(device, non_blocking=non_blocking),
             self._keys.to(device, non_blocking=non_blocking),
         )
+        object.__setattr__(coords, "_sizes", self._sizes)
+        return coords
 
     def pin_memory(self) -> CoordSet:
         return self._copy(self.indices.pin_memory(), self._keys.pin_memory())
@@ -154,6 +183,12 @@ class CoordSet:
     def __reduce__(self) -> tuple[Any, ...]:
         # Caches stay behind: a worker sends coordinates, not tables.
         return _rebuild, (self.indices, self._keys, self.batch_size, self.stride)
+
+
+@lru_cache
+def _offsets(spec: KernelSpec, device: torch.device) -> Tensor:
+    """[K, 3] int32; kept, as every copy to a GPU waits for it."""
+    return torch.tensor(spec.offsets, dtype=torch.int32, device=device)
 
 
 def _rebuild(indices: Tensor, keys: Tensor, batch_size: int, stride: int) -> CoordSet:

@@ -45,9 +45,9 @@ class PointBatch:
     @property
     def batch_index(self) -> Tensor:
         """[P] int64, the cloud of every point."""
-        return torch.repeat_interleave(
-            torch.arange(self.batch_size, device=self.offsets.device), self.offsets.diff()
-        )
+        clouds = torch.arange(self.batch_size, device=self.offsets.device)
+        counts = self.offsets.diff()
+        return torch.repeat_interleave(clouds, counts, output_size=self.num_points)
 
     def select(self, keep: Tensor) -> PointBatch:
         """The points where `keep` ([P] bool) is set; clouds may become empty."""

@@ -82,11 +82,11 @@ def test_the_cache_serves_without_a_compiler(tmp_path, monkeypatch):
     compiler("NVRTC")
     first = gpu.Gpu(torch.device("cpu"), (9, 0))
     code = first._module("morton", {})
-    assert first.made_by["morton"].startswith("CUDA, compiled by")
+    assert first.made_by["morton"].startswith("compiled by")
     monkeypatch.setattr(cuda_compiler, "find_cuda_compilers", list)
     second = gpu.Gpu(torch.device("cpu"), (9, 0))
     assert second._module("morton", {}) == code
-    assert second.made_by["morton"] == f"CUDA, from {tmp_path}"
+    assert second.made_by["morton"] == f"compiled before, in {tmp_path}"
     with pytest.raises(gpu.KernelUnavailableError, match="no nvcc"):
         second._module("voxelize", BFLOAT16)
 

@@ -23,6 +23,7 @@ from cuda_ops.voxelize import op as voxelize_op
 from tests import oracle
 from tests.attack import WIDE, asymmetric, strided
 from tests.cuda_ops.emulation.gpu import ASCENDING, DESCENDING, EmulatedGpu
+from tests.test_waiting import NoWaiting
 
 HALF = [torch.float16, torch.bfloat16]
 SCALARS = [torch.float32, *HALF]
@@ -278,3 +279,26 @@ def test_rows_that_are_not_there_are_reported_and_not_read(gpu):
     with pytest.raises(ValueError, match=r"codes in \[0, 1\)"):
         attention_cuda.routed(gpu, x, chosen, codes, [table.clamp(max=0)])
     gpu.raise_complaints()
+
+
+def test_nothing_that_a_training_step_runs_waits(gpu):
+    """The maps of a batch whose sizes are known, and every op with its gradients."""
+    keys = keys_of("two")
+    size = int(table_op.reference_level_sizes(keys, 2)[1])
+    indices = cuda_ops.morton_decode(keys)
+    position, batch = indices[:, 1:] + 0.25, indices[:, 0].long()
+    v, choice, codes, tables = attention_args("two", 24, 3, torch.float32)
+    with NoWaiting():
+        table_cuda.neighbor_table(gpu, keys, offsets_of(3))
+        coarse, _, _ = table_cuda.down_table(gpu, keys, size)
+        morton_cuda.decode(gpu, coarse)
+        attention_cuda.codebook_attention(gpu, v, choice, codes, tables)
+        attention_cuda.grad_v(gpu, v, choice, codes, tables)
+        attention_cuda.grad_codes(gpu, v, choice, codes, tables, v)
+        dots = neighbor_cuda.neighbor_dot(gpu, v, v, tables[0], 3)
+        neighbor_cuda.neighbor_sum(gpu, dots, v, tables[0])
+        neighbor_cuda.neighbor_transpose(gpu, dots, tables[0])
+        index, weight = devoxelize_cuda.trilinear(gpu, keys, batch, position)
+        devoxelize_cuda.devoxelize(gpu, v, index, weight)
+        devoxelize_cuda.devoxelize_grad(gpu, v, index, weight, len(keys))
+        voxelize_cuda.voxel_mean(gpu, v, batch * 0, torch.tensor([len(v)]))

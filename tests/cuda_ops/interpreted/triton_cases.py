@@ -16,10 +16,19 @@ from cuda_ops.sparse_conv.op import reference_sparse_conv, reference_weight_grad
 from tests.attack import asymmetric, strided
 from tests.cuda_ops.emulation.gpu import EmulatedGpu
 from tests.cuda_ops.test_cuda_kernels import SCALARS, assert_near, keys_of, table_of
+from tests.test_waiting import NoWaiting
 
 GPU = EmulatedGpu()
 WIDTHS = [(1, 3), (7, 16), (24, 20), (64, 130), (136, 8)]
 """Below, at and above a block of channels, in and out."""
+
+
+def test_nothing_waits():
+    table = table_of("two", shape="cross").clone()
+    x, weight = asymmetric(table.shape[1], 12).float(), asymmetric(7, 12, 8, seed=1).float()
+    with NoWaiting():
+        plan.plan(EmulatedGpu(), table, len(x), 64)
+    assert_same(x, weight, table, None, torch.float32)
 
 
 def assert_same(
