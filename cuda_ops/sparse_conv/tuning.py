@@ -109,8 +109,10 @@ def load(file: Path | None) -> dict[str, list[int]]:
         known = json.loads(file.read_text()) if file else {}
     except (OSError, ValueError):
         return {}
-    valid = isinstance(known, dict) and all(len(v) == len(Config._fields) for v in known.values())
-    return known if valid else {}
+    if not isinstance(known, dict):
+        return {}
+    wanted = len(Config._fields)
+    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == wanted}
 
 
 def save(file: Path | None, known: dict[str, list[int]]) -> None:

@@ -18,16 +18,27 @@ HERE = Path(__file__).parent
 SPECIAL = ("c_in", "c_out", "stride_tap", "stride_in")
 
 
-def test_interpreted():
-    """tests/cuda_ops/interpreted, in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    cases = HERE / "interpreted" / "triton_cases.py"
+def interpret(cases: str, *options: str) -> None:
+    """Run a file of tests/cuda_ops/interpreted in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    command.append(str(HERE / "interpreted" / cases))
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     root = HERE.parents[1]
-    done = subprocess.run(
-        [*command, str(cases)], env=environment, cwd=root, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_kernels_interpreted():
+    interpret("triton_cases.py")
+
+
+def test_a_network_interpreted():
+    interpret("network_cases.py", "-k", "minkunet")
+
+
+@pytest.mark.slow
+def test_all_networks_interpreted():
+    interpret("network_cases.py")
 
 
 def code(kernel: str, scalar: str, architecture: int, constants: dict, warps: int) -> str:
