@@ -97,10 +97,10 @@ def test_training_step(name, loss):
 @pytest.fixture
 def fake_gpu() -> Iterator[None]:
     """A GPU that has shapes but no content."""
-    coords_module._offsets.cache_clear()
+    coords_module._on_device.cache_clear()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         yield
-    coords_module._offsets.cache_clear()
+    coords_module._on_device.cache_clear()
 
 
 @contextmanager

@@ -57,11 +57,8 @@ PC3D_KERNEL count_levels(const int64_t* keys, int64_t n, int64_t levels, Word* s
   if (row < n) {
     const int64_t differing = row == 0 ? -1 : keys[row] ^ keys[row - 1];
     // The batch stands above all levels.
-    const int highest = 63 - __clzll(differing);
-    const int64_t distinct = highest >= kBatchShift ? levels : highest / 3 + 1;
-    if (differing != 0) {
-      atomicAdd(ends + (distinct < levels ? distinct : levels) - 1, 1u);
-    }
+    const int64_t distinct = (63 - __clzll(differing)) / 3 + 1;
+    if (differing != 0) atomicAdd(ends + (distinct < levels ? distinct : levels) - 1, 1u);
   }
   __syncthreads();
   if (threadIdx.x == 0) {

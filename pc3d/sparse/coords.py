@@ -114,7 +114,7 @@ class CoordSet:
         if spec.stride != 1:
             raise ValueError(f"neighbors() takes kernels of stride 1, got {spec}; use down()")
         if spec not in self._maps:
-            offsets = _offsets(spec, self.device)
+            offsets = _on_device(spec.offsets, self.device)
             self._maps[spec] = KernelMap(cuda_ops.neighbor_table(self._keys, offsets))
         return self._maps[spec]
 
@@ -186,9 +186,9 @@ class CoordSet:
 
 
 @lru_cache
-def _offsets(spec: KernelSpec, device: torch.device) -> Tensor:
+def _on_device(offsets: tuple[tuple[int, int, int], ...], device: torch.device) -> Tensor:
     """[K, 3] int32; kept, as every copy to a GPU waits for it."""
-    return torch.tensor(spec.offsets, dtype=torch.int32, device=device)
+    return torch.tensor(offsets, dtype=torch.int32, device=device)
 
 
 def _rebuild(indices: Tensor, keys: Tensor, batch_size: int, stride: int) -> CoordSet:

@@ -349,7 +349,8 @@ def test_the_layer_of_spconv_is_ours_with_its_map_built_before(monkeypatch):
     x, weight = torch.randn(len(cloud), 8), torch.randn(27, 8, 16)
     found = rivals.checked("spconv", cloud, x, weight, FLOAT32)
     monkeypatch.setattr(ops, "get_indice_pairs", None)  # called by whoever builds a map
-    torch.testing.assert_close(found.apply(x), rivals.our_layer(cloud, weight).apply(x))
+    ours = rivals.our_layer(cloud, weight).apply(x)
+    torch.testing.assert_close(found.apply(x), ours, rtol=1e-4, atol=1e-4)
 
 
 def test_rivals_are_timed_in_turn_and_one_that_throws_is_left_out(monkeypatch):

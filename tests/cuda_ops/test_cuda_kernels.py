@@ -42,10 +42,13 @@ def keys_of(name: str) -> Tensor:
         xyz = torch.randint(-20, 24, (2500, 4), generator=generator, dtype=torch.int32)
         xyz[:, 0], xyz[:, 3] = xyz[:, 0] % 2, xyz[:, 3] // 8
         return cuda_ops.voxelize(cuda_ops.morton_encode(xyz))[0]
+    if name == "dense":  # blocks of 4 x 4 x 4 without a gap
+        cube = torch.cartesian_prod(torch.zeros(1), *[torch.arange(-4, 5)] * 3).int()
+        return cuda_ops.voxelize(cuda_ops.morton_encode(cube))[0]
     return torch.tensor([oracle.key(row) for row in WIDE[name].rows], dtype=torch.int64)
 
 
-NAMES = [*WIDE, "many"]
+NAMES = [*WIDE, "dense", "many"]
 
 
 def offsets_of(size: int, dilation: int = 1, shape: str = "cube") -> Tensor:

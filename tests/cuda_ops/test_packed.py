@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuda_ops.neighbor_table import packed as module
+from cuda_ops import derived
 from cuda_ops.neighbor_table.packed import PackedTable, packed
 from cuda_ops.runtime import cpu_library
 
@@ -54,13 +54,13 @@ def test_the_pairs_are_those_of_the_table(num_taps, num, dtype):
 
 def test_a_table_is_packed_once_and_for_its_life():
     table = random_table(27, 500)
-    before = len(module._packed)
+    before = len(derived._known)
     pairs = packed(LIBRARY, table)
     assert packed(LIBRARY, table) is pairs
     assert packed(LIBRARY, table.clone()) is not pairs
     del table
     gc.collect()
-    assert len(module._packed) == before
+    assert len(derived._known) == before
 
 
 def test_a_table_that_was_changed_is_packed_anew():
