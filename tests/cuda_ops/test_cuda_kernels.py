@@ -43,7 +43,7 @@ def keys_of(name: str) -> Tensor:
         xyz[:, 0], xyz[:, 3] = xyz[:, 0] % 2, xyz[:, 3] // 8
         return cuda_ops.voxelize(cuda_ops.morton_encode(xyz))[0]
     if name == "dense":  # blocks of 4 x 4 x 4 without a gap
-        cube = torch.cartesian_prod(torch.zeros(1), *[torch.arange(-4, 5)] * 3).int()
+        cube = torch.cartesian_prod(torch.zeros(1).long(), *[torch.arange(-4, 5)] * 3).int()
         return cuda_ops.voxelize(cuda_ops.morton_encode(cube))[0]
     return torch.tensor([oracle.key(row) for row in WIDE[name].rows], dtype=torch.int64)
 
