@@ -305,3 +305,15 @@ def test_nothing_that_a_training_step_runs_waits(gpu):
         devoxelize_cuda.devoxelize(gpu, v, index, weight)
         devoxelize_cuda.devoxelize_grad(gpu, v, index, weight, len(keys))
         voxelize_cuda.voxel_mean(gpu, v, batch * 0, torch.tensor([len(v)]))
+
+
+@pytest.mark.parametrize("scalar", HALF)
+def test_rounding_is_to_nearest_and_ties_go_to_even(gpu, scalar):
+    half = torch.finfo(scalar).eps / 2
+    ties = [1 + half, 1 + 3 * half, -1 - half, 1 + half * (1 + 2**-10), 1 + half * (1 - 2**-10)]
+    special = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3e-40, 1e-6, 65519.0, 65520.0, 3.39e38]
+    values = torch.tensor([*ties, *special])
+    table = torch.arange(len(values), dtype=torch.int32).unsqueeze(0)
+    ones = torch.ones(len(values), 1, dtype=scalar)
+    found = neighbor_cuda.neighbor_sum(gpu, values.view(-1, 1, 1), ones, table).flatten()
+    torch.testing.assert_close(found, values.to(scalar), rtol=0, atol=0, equal_nan=True)

@@ -114,11 +114,12 @@ def test_a_plan_holds_every_row_and_every_pair_once(monkeypatch):
 def test_rows_that_are_not_there_are_skipped_and_reported():
     table = torch.zeros(2, 70, dtype=torch.int32)
     table[1, 69] = 70
-    x = torch.ones(70, 4)
+    x = torch.full((90, 4), torch.nan)[:70].fill_(1)
     y = cuda.sparse_conv(GPU, x, torch.ones(2, 4, 4), table, table)
     assert y[:69].eq(8).all() and y[69].eq(4).all()
     with pytest.raises(IndexError, match="kernel map names rows"):
         GPU.raise_complaints()
+    assert cuda.weight_grad(GPU, x, y, table).isfinite().all()
 
 
 def test_the_sum_is_in_float32():
