@@ -146,7 +146,7 @@ def routed(
     call = _Call(gpu, v, codes, tables, chosen.shape[-1])
     y = torch.empty_like(call.x)
     width = call.width(y)
-    no_code = gpu.complaint(ValueError(f"chosen must name codes in [0, {len(tables)})"))
+    no_code = gpu.complaint(ValueError("chosen must name codes in [0, D)"))
     args = (call.x, int32(chosen), call.codes, call.tables, call.num_codes, call.groups, *v.shape)
     call.launch("routed", v.numel() // width, *args, y, call.beyond, no_code, width=width)
     return y

@@ -147,7 +147,7 @@ class Gpu:
         if any(self._words):
             first = self._errors[int(self._flags.nonzero()[0])]
             self._flags.zero_()
-            raise first
+            raise type(first)(*first.args)  # a new one, without the traceback of the last time
 
     def _run(
         self,

@@ -279,7 +279,7 @@ def test_rows_that_are_not_there_are_reported_and_not_read(gpu):
         with pytest.raises(IndexError, match="names rows"):
             call()
     chosen = torch.full((300, 1), 1)
-    with pytest.raises(ValueError, match=r"codes in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"codes in \[0, D\)"):
         attention_cuda.routed(gpu, x, chosen, codes, [table.clamp(max=0)])
     gpu.raise_complaints()
 
