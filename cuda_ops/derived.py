@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -21,6 +22,8 @@ def derived(table: Tensor, kind: Hashable, make: Callable[[], T]) -> T:
         kind: tells different things made of one table apart.
         make: makes it; must not hold on to the table.
     """
+    if table.is_cuda and torch.cuda.is_current_stream_capturing():
+        return make()  # nothing is computed yet
     version = None if table.is_inference() else table._version
     known: tuple[int | None, dict[Hashable, Any]] | None = _known.get(table)
     if known is None or known[0] != version:

@@ -15,7 +15,8 @@ OP = "codebook_attention"
 MAX_TABLES = 64
 """Codes that a kernel's parameters hold (`kMaxTables`)."""
 TAPS_AT_ONCE = 9
-MAX_CHUNKS, MIN_CHUNK_ROWS = 512, 1024
+"""Of which a thread keeps sums (`kTapsAtOnce`)."""
+MAX_CHUNKS, MIN_CHUNK_ROWS = 512, 256
 
 
 class _Call:

@@ -11,17 +11,20 @@ namespace {
 template <bool kBackward>
 __device__ void add_code(const Scalar* v, const float* choice, int64_t choices, const float* code,
                          const int32_t* table, int64_t taps, int64_t row, int64_t n,
-                         int64_t channels, int64_t channel, float* sum, uint8_t* beyond) {
-  for (int64_t tap = 0; tap < taps; ++tap) {
-    const int64_t from = neighbor(table, tap * n + row, n, beyond);
-    if (from < 0) continue;
-    const int64_t place = kBackward ? taps - 1 - tap : tap;
-    const Vector values = load(v + from * channels + channel);
-    const Factors factors = load_factors(code + place * channels + channel);
-    const float share = kBackward && choice ? choice[from * choices] : 1.0f;
+                         int64_t channels, int64_t channel, float* sum, bool& beyond) {
+  for (int64_t first = 0; first < taps; first += kTapsAtOnce) {
+    const Neighbors from(table, first, taps, row, n, beyond);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      sum[i] += share * (factors.lane[i] * to_float(values.lane[i]));
+    for (int t = 0; t < kTapsAtOnce; ++t) {
+      if (from.row[t] < 0) continue;
+      const int64_t other = from.row[t], place = kBackward ? taps - 1 - first - t : first + t;
+      const Vector values = load(v + other * channels + channel);
+      const Factors factors = load_factors(code + place * channels + channel);
+      const float share = kBackward && choice ? choice[other * choices] : 1.0f;
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        sum[i] += share * (factors.lane[i] * to_float(values.lane[i]));
+      }
     }
   }
 }
@@ -35,21 +38,20 @@ __device__ void attend(const Scalar* v, const float* choice, const float* codes,
   const int64_t row = i / lanes, channel = i % lanes * kWidth;
   const int64_t group = channel / (channels / groups), choices = num_codes * groups;
   float sum[kWidth] = {};
+  bool bad = false;
   for (int64_t d = 0; d < num_codes; ++d) {
     const float* chosen = choice ? choice + d * groups + group : nullptr;
     float u[kWidth] = {};
     add_code<kBackward>(v, chosen, choices, codes, tables.table[d], tables.taps[d], row, n,
-                        channels, channel, u, beyond);
+                        channels, channel, u, bad);
     const float share = chosen && !kBackward ? chosen[row * choices] : 1.0f;
 #pragma unroll
     for (int lane = 0; lane < kWidth; ++lane) sum[lane] += share * u[lane];
     codes += tables.taps[d] * channels;
   }
   store(y + row * channels + channel, sum);
+  if (bad) complain(beyond);
 }
-
-// Taps whose sums a thread of `codes_grad` keeps in registers.
-constexpr int kTapsAtOnce = 9;
 
 }  // namespace
 
@@ -75,41 +77,49 @@ PC3D_KERNEL routed(const Scalar* v, const int32_t* chosen, const float* codes,
   const int64_t row = i / lanes, channel = i % lanes * kWidth;
   const int32_t code = chosen[row * groups + channel / (channels / groups)];
   float sum[kWidth] = {};
+  bool bad = false;
   if (code < 0 || code >= num_codes) {
     complain(no_code);
   } else {
     for (int32_t d = 0; d < code; ++d) codes += tables.taps[d] * channels;
     add_code<false>(v, nullptr, 0, codes, tables.table[code], tables.taps[code], row, n, channels,
-                    channel, sum, beyond);
+                    channel, sum, bad);
   }
   store(y + row * channels + channel, sum);
+  if (bad) complain(beyond);
 }
 
-// choice_grad [n, num_codes, groups]: the sum of grad * u over the channels of a group.
+// choice_grad [n, num_codes, groups]: the sum of grad * u over the channels of a group. Threads run
+// over groups first and codes last, so that neighbours in a warp read the same code and table.
 PC3D_KERNEL choice_grad(const Scalar* v, const float* codes,
                         const __grid_constant__ Tables tables, int64_t num_codes, int64_t groups,
                         int64_t n, int64_t channels, const Scalar* grad, float* result,
                         uint8_t* beyond) {
   const int64_t i = thread();
   if (i >= n * num_codes * groups) return;
-  const int64_t group = i % groups, d = i / groups % num_codes, row = i / groups / num_codes;
-  const int64_t size = channels / groups, first = group * size;
+  const int64_t group = i % groups, row = i / groups % n, d = i / groups / n;
+  const int64_t size = channels / groups, begin = group * size, taps = tables.taps[d];
   for (int64_t before = 0; before < d; ++before) codes += tables.taps[before] * channels;
   float sum = 0;
-  for (int64_t tap = 0; tap < tables.taps[d]; ++tap) {
-    const int64_t from = neighbor(tables.table[d], tap * n + row, n, beyond);
-    if (from < 0) continue;
-    for (int64_t channel = first; channel < first + size; channel += kWidth) {
-      const Vector values = load(v + from * channels + channel);
+  bool bad = false;
+  for (int64_t first = 0; first < taps; first += kTapsAtOnce) {
+    const Neighbors from(tables.table[d], first, taps, row, n, bad);
+    for (int64_t channel = begin; channel < begin + size; channel += kWidth) {
       const Vector slopes = load(grad + row * channels + channel);
-      const Factors factors = load_factors(codes + tap * channels + channel);
 #pragma unroll
-      for (int lane = 0; lane < kWidth; ++lane) {
-        sum += factors.lane[lane] * to_float(values.lane[lane]) * to_float(slopes.lane[lane]);
+      for (int t = 0; t < kTapsAtOnce; ++t) {
+        if (from.row[t] < 0) continue;
+        const Vector values = load(v + from.row[t] * channels + channel);
+        const Factors factors = load_factors(codes + (first + t) * channels + channel);
+#pragma unroll
+        for (int lane = 0; lane < kWidth; ++lane) {
+          sum += factors.lane[lane] * to_float(values.lane[lane]) * to_float(slopes.lane[lane]);
+        }
       }
     }
   }
-  result[i] = sum;
+  result[(row * num_codes + d) * groups + group] = sum;
+  if (bad) complain(beyond);
 }
 
 // sums [chunks, taps of all codes, channels], of the rows of each chunk. A block takes a chunk
@@ -140,22 +150,23 @@ PC3D_KERNEL codes_grad(const Scalar* v, const float* choice,
   const int64_t end = begin + rows_of_chunk < n ? begin + rows_of_chunk : n;
 
   float sum[kTapsAtOnce][kWidth] = {};
+  bool bad = false;
   for (int64_t row = begin + place; place < rows_at_once && row < end; row += rows_at_once) {
     const float share = choice ? choice[(row * num_codes + d) * groups + group] : 1.0f;
     const Vector slopes = load(grad + row * channels + channel);
     float mixed[kWidth];
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) mixed[i] = share * to_float(slopes.lane[i]);
+    const Neighbors from(tables.table[d], first_tap, last_tap, row, n, bad);
 #pragma unroll
     for (int t = 0; t < kTapsAtOnce; ++t) {
-      if (first_tap + t >= last_tap) break;
-      const int64_t from = neighbor(tables.table[d], (first_tap + t) * n + row, n, beyond);
-      if (from < 0) continue;
-      const Vector values = load(v + from * channels + channel);
+      if (from.row[t] < 0) continue;
+      const Vector values = load(v + from.row[t] * channels + channel);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) sum[t][i] += mixed[i] * to_float(values.lane[i]);
     }
   }
+  if (bad) complain(beyond);
 #pragma unroll
   for (int t = 0; t < kTapsAtOnce; ++t) {
     const int tap = first_tap + t;

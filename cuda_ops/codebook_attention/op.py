@@ -23,7 +23,7 @@ from cuda_ops.library import define, differentiable, fits, once_differentiable, 
 
 
 def depthwise(x: Tensor, code: Tensor, table: Tensor) -> Tensor:
-    y = torch.zeros_like(x)
+    y = x.new_zeros(x.shape)
     for factor, rows in zip(code, table, strict=True):
         out = (rows >= 0).nonzero().squeeze(1)
         # Each output row occurs at most once per tap, so the order of this sum is fixed.
@@ -47,7 +47,7 @@ def split(codes: Tensor, tables: Sequence[Tensor]) -> Sequence[Tensor]:
 def reference_codebook_attention(
     v: Tensor, choice: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
 ) -> Tensor:
-    y = torch.zeros_like(v)
+    y = v.new_zeros(v.shape)
     for d, (code, table) in enumerate(zip(split(codes, tables), tables, strict=True)):
         y += share(choice, d, depthwise(v, code, table))
     return y
@@ -56,7 +56,7 @@ def reference_codebook_attention(
 def reference_grad_v(
     grad: Tensor, choice: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
 ) -> Tensor:
-    v_grad = torch.zeros_like(grad)
+    v_grad = grad.new_zeros(grad.shape)
     for d, (code, table) in enumerate(zip(split(codes, tables), tables, strict=True)):
         v_grad += depthwise(share(choice, d, grad), code.flip(0), table)
     return v_grad
@@ -65,8 +65,8 @@ def reference_grad_v(
 def reference_grad_codes(
     v: Tensor, choice: Tensor | None, codes: Tensor, tables: Sequence[Tensor], grad: Tensor
 ) -> tuple[Tensor, Tensor]:
-    choice_grad = v.new_empty(0) if choice is None else torch.empty_like(choice)
-    codes_grad = torch.empty_like(codes)
+    choice_grad = v.new_empty(0 if choice is None else choice.shape)
+    codes_grad = codes.new_empty(codes.shape)
     tap_grads = iter(codes_grad)
     for d, (code, table) in enumerate(zip(split(codes, tables), tables, strict=True)):
         mixed = share(choice, d, grad)
@@ -90,7 +90,7 @@ def reference_routed(v: Tensor, chosen: Tensor, codes: Tensor, tables: Sequence[
 _attention = define(
     "codebook_attention(Tensor v, Tensor? choice, Tensor codes, Tensor[] tables) -> Tensor",
     reference_codebook_attention,
-    lambda v, choice, codes, tables: torch.empty_like(v),
+    lambda v, choice, codes, tables: v.new_empty(v.shape),
     cpu.codebook_attention,
     cuda.codebook_attention,
 )
@@ -98,7 +98,7 @@ _grad_v = define(
     "codebook_attention_grad_v"
     "(Tensor grad, Tensor? choice, Tensor codes, Tensor[] tables) -> Tensor",
     reference_grad_v,
-    lambda grad, choice, codes, tables: torch.empty_like(grad),
+    lambda grad, choice, codes, tables: grad.new_empty(grad.shape),
     cpu.grad_v,
     cuda.grad_v,
 )
@@ -108,7 +108,7 @@ _grad_codes = define(
     reference_grad_codes,
     lambda v, choice, codes, tables, grad: (
         v.new_empty(0 if choice is None else choice.shape, dtype=sum_dtype(v.dtype)),
-        torch.empty_like(codes, dtype=sum_dtype(v.dtype)),
+        codes.new_empty(codes.shape, dtype=sum_dtype(v.dtype)),
     ),
     cpu.grad_codes,
     cuda.grad_codes,
@@ -117,7 +117,7 @@ _grad_codes = define(
 _routed = define(
     "routed_codebook_attention(Tensor v, Tensor chosen, Tensor codes, Tensor[] tables) -> Tensor",
     reference_routed,
-    lambda v, chosen, codes, tables: torch.empty_like(v),
+    lambda v, chosen, codes, tables: v.new_empty(v.shape),
     cpu.routed,
     cuda.routed,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 from cuda_ops.neighbor_table.cpu import MAX_VOXELS
 from cuda_ops.neighbor_table.cuda import block_table
 from cuda_ops.runtime import Gpu, int32, int64, vector_width
-from cuda_ops.voxelize.cuda import segment_sum
+from cuda_ops.voxelize.cuda import segment_sum, segments
 
 OP = "devoxelize"
 
@@ -45,5 +45,5 @@ def devoxelize_grad(
     gpu: Gpu, grad: Tensor, index: Tensor, weight: Tensor, num_voxels: int
 ) -> Tensor:
     """`reference_devoxelize_grad`."""
-    entries = int64(index).flatten(), weight.float().contiguous().flatten()
-    return segment_sum(gpu, grad, entries[0], num_voxels, entries[1])
+    factors = weight.float().flatten()
+    return segment_sum(gpu, grad, segments(index, num_voxels), factors)

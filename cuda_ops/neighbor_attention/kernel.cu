@@ -32,15 +32,20 @@ PC3D_KERNEL weighted_sum(const float* weights, const Scalar* v, const int32_t* t
   const int64_t row = i / lanes, channel = i % lanes * kWidth;
   const int64_t head = channel / (channels / heads);
   float sum[kWidth] = {};
-  for (int64_t tap = 0; tap < taps; ++tap) {
-    const int64_t from = neighbor(table, tap * n + row, n, beyond);
-    if (from < 0) continue;
-    const float share = weights[(row * taps + tap) * heads + head];
-    const Vector values = load(v + from * channels + channel);
+  bool bad = false;
+  for (int64_t first = 0; first < taps; first += kTapsAtOnce) {
+    const Neighbors from(table, first, taps, row, n, bad);
 #pragma unroll
-    for (int lane = 0; lane < kWidth; ++lane) sum[lane] += share * to_float(values.lane[lane]);
+    for (int t = 0; t < kTapsAtOnce; ++t) {
+      if (from.row[t] < 0) continue;
+      const float share = weights[(row * taps + first + t) * heads + head];
+      const Vector values = load(v + from.row[t] * channels + channel);
+#pragma unroll
+      for (int lane = 0; lane < kWidth; ++lane) sum[lane] += share * to_float(values.lane[lane]);
+    }
   }
   store(y + row * channels + channel, sum);
+  if (bad) complain(beyond);
 }
 
 // result [n, taps, heads]: what the neighbour has at the opposite tap.

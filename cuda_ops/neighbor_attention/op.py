@@ -30,7 +30,7 @@ def reference_dot(q: Tensor, k: Tensor, table: Tensor, heads: int) -> Tensor:
 
 
 def reference_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
-    y = torch.zeros_like(v)
+    y = v.new_zeros(v.shape)
     for tap, rows in enumerate(table):
         out = (rows >= 0).nonzero().squeeze(1)
         share = weights[out, tap].repeat_interleave(v.shape[1] // weights.shape[2], dim=1)
@@ -40,7 +40,7 @@ def reference_sum(weights: Tensor, v: Tensor, table: Tensor) -> Tensor:
 
 
 def reference_transpose(weights: Tensor, table: Tensor) -> Tensor:
-    transposed = torch.zeros_like(weights)
+    transposed = weights.new_zeros(weights.shape)
     for tap, rows in enumerate(table):
         out = (rows >= 0).nonzero().squeeze(1)
         transposed[out, tap] = weights[rows[out].long(), len(table) - 1 - tap]
@@ -60,7 +60,7 @@ _dot = define(
 _sum = define(
     "neighbor_sum(Tensor weights, Tensor v, Tensor table) -> Tensor",
     reference_sum,
-    lambda weights, v, table: torch.empty_like(v),
+    lambda weights, v, table: v.new_empty(v.shape),
     cpu.neighbor_sum,
     cuda.neighbor_sum,
     like=1,
@@ -68,7 +68,7 @@ _sum = define(
 _transpose = define(
     "neighbor_transpose(Tensor weights, Tensor table) -> Tensor",
     reference_transpose,
-    lambda weights, table: torch.empty_like(weights),
+    lambda weights, table: weights.new_empty(weights.shape),
     cpu.neighbor_transpose,
     cuda.neighbor_transpose,
 )

@@ -31,7 +31,7 @@ def reference_lookup(keys: Tensor, queries: Tensor) -> Tensor:
 _lookup = define(
     "lookup(Tensor keys, Tensor queries) -> Tensor",
     reference_lookup,
-    lambda keys, queries: torch.empty_like(queries, dtype=torch.int32),
+    lambda keys, queries: queries.new_empty(queries.shape, dtype=torch.int32),
     cpu.lookup,
     cuda.lookup,
 )

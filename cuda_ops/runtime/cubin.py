@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cuda_ops.runtime import cache, cuda_compiler
@@ -18,17 +20,6 @@ def source_of(op: str) -> Path:
     return ROOT / op / "kernel.cu"
 
 
-def targets(capability: tuple[int, int]) -> list[str]:
-    """What to compile for, best first: the GPU's own code also if no compiler is here now."""
-    own = f"sm_{capability[0]}{capability[1]}"
-    found = [
-        cuda_compiler.architecture_for(capability, compiler.architectures)
-        for compiler in cuda_compiler.find_cuda_compilers()
-    ]
-    names = dict.fromkeys([own, *(name for name in found if name is not None)])
-    return [] if 10 * capability[0] + capability[1] < cuda_compiler.OLDEST else list(names)
-
-
 def why_none(capability: tuple[int, int]) -> str:
     """Why nothing can be compiled for a GPU."""
     if 10 * capability[0] + capability[1] < cuda_compiler.OLDEST:
@@ -37,51 +28,71 @@ def why_none(capability: tuple[int, int]) -> str:
     return "no nvcc, and no NVRTC (torch's CUDA wheels and PyPI's nvidia-cuda-nvrtc carry it)"
 
 
-def find(op: str, variant: str, target: str, defines: dict[str, str]) -> tuple[bytes, str]:
-    """The compiled kernels of an op.
+def attempts(
+    op: str, variant: str, capability: tuple[int, int], defines: dict[str, str]
+) -> list[Callable[[], tuple[bytes, str]]]:
+    """Ways to the compiled kernels of an op, the best first; the next where one fails.
 
     Args:
         op: the folder of its `kernel.cu`.
         variant: a name for `defines`.
-        target: one of `targets`.
+        capability: of the GPU.
         defines: macros.
 
     Returns:
-        The code, and by what it was made or where it was found.
-
-    Raises:
-        CompileError: no compiler, or one that failed.
-        CacheRefusedError: no folder to keep code in that is safe.
-        OSError: no folder that can be written.
+        Functions that return code, and by what it was made or where it was found. They raise
+        CompileError (a compiler failed), CacheRefusedError (no folder for code is safe) or OSError
+        (no folder can be written). A compiler's code is kept under its name: a driver may refuse
+        what a newer toolkit made, and take what torch's own NVRTC makes.
     """
     source = source_of(op)
-    name = f"pc3d_{op}_{variant}_{target}_{cuda_compiler.source_hash(source)[:16]}.cubin"
+    if 10 * capability[0] + capability[1] < cuda_compiler.OLDEST:
+        return []
+    stem = f"pc3d_{op}_{variant}_{cuda_compiler.source_hash(source)[:16]}"
+    compilers = cuda_compiler.find_cuda_compilers()
+    found: list[Callable[[], tuple[bytes, str]]] = []
+    for compiler in compilers:
+        target = cuda_compiler.architecture_for(capability, compiler.architectures)
+        if target is not None:
+            name = f"{stem}_{target}_{compiler.name.replace(' ', '-')}.cubin"
+            found.append(partial(_compiled, name, source, target, defines, compiler))
+    if not compilers:
+        own = f"{stem}_sm_{capability[0]}{capability[1]}_*.cubin"
+        for folder in cache.candidates():
+            found += [partial(_cached, path) for path in sorted(folder.glob(own))]
+    return found
+
+
+def _compiled(
+    name: str,
+    source: Path,
+    target: str,
+    defines: dict[str, str],
+    compiler: cuda_compiler.CudaCompiler,
+) -> tuple[bytes, str]:
+    seconds = []
+
+    def build(path: Path) -> None:
+        start = time.perf_counter()
+        compiler.compile(source, target, defines, path)
+        seconds.append(time.perf_counter() - start)
+        op = source.parent.name
+        _log.info("compiled %s for %s in %.1f s with %s", op, target, seconds[0], compiler.name)
+
     *others, last = cache.candidates()
     for folder in others:
         with contextlib.suppress(OSError, cache.CacheRefusedError):
-            return _find(folder, name, source, target, defines)
-    return _find(last, name, source, target, defines)
+            path = cache.cached_library(folder, name, build)
+            break
+    else:
+        path = cache.cached_library(last, name, build)
+    when = "compiled" if seconds else "compiled before"
+    return path.read_bytes(), f"{when} by {compiler.name}, in {path.parent}"
 
 
-def _find(
-    folder: Path, name: str, source: Path, target: str, defines: dict[str, str]
-) -> tuple[bytes, str]:
-    made = []
+def _cached(path: Path) -> tuple[bytes, str]:
+    def no_compiler(target: Path) -> None:
+        raise CompileError(f"{path} is damaged, and there is no nvcc and no NVRTC")
 
-    def build(path: Path) -> None:
-        start, errors = time.perf_counter(), []
-        for compiler in cuda_compiler.find_cuda_compilers():
-            try:
-                compiler.compile(source, target, defines, path)
-            except CompileError as error:
-                errors.append(str(error))
-                continue
-            made.append(compiler.name)
-            seconds = time.perf_counter() - start
-            op = source.parent.name
-            _log.info("compiled %s for %s in %.1f s with %s", op, target, seconds, compiler.name)
-            return
-        raise CompileError("; ".join(errors) or "no nvcc and no NVRTC")
-
-    path = cache.cached_library(folder, name, build)
-    return path.read_bytes(), f"compiled by {made[0]}" if made else f"compiled before, in {folder}"
+    found = cache.cached_library(path.parent, path.name, no_compiler)
+    return found.read_bytes(), f"compiled before, in {path.parent}"

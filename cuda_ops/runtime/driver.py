@@ -20,7 +20,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _checked(function: str, *args: object) -> None:
-    status = _library()[function](*args)
+    status = getattr(_library(), function)(*args)
     if status:
         text = ctypes.c_char_p()
         _library().cuGetErrorString(status, ctypes.byref(text))
@@ -91,5 +91,5 @@ def pack(
             values.append(ctypes.c_int64(argument))
         else:
             values.append(argument)
-    pointers = [ctypes.cast(ctypes.pointer(value), ctypes.c_void_p) for value in values]  # type: ignore[type-var]
-    return values, (ctypes.c_void_p * len(pointers))(*pointers)
+    addresses = map(ctypes.addressof, values)  # type: ignore[arg-type]
+    return values, (ctypes.c_void_p * len(values))(*addresses)

@@ -5,11 +5,13 @@ Where there are none, the reference serves that op and one line in the log says 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import logging
 import math
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -28,6 +30,7 @@ OLDEST_FOR_TRITON = (8, 0)
 MAX_BLOCKS = 2**31 - 1
 MAX_ROWS = 65535
 _WORDS = 8
+_lock = threading.Lock()
 _log = logging.getLogger("cuda_ops")
 
 Argument = Tensor | int | ctypes.Array[ctypes.c_int64]
@@ -54,7 +57,11 @@ class Gpu:
         self._modules: dict[tuple[str, str], Module] = {}
         self._broken: dict[str, str] = {}
         # One byte per kind of complaint, written by kernels; pinned, so that both sides see it.
-        self._flags = torch.zeros(8 * _WORDS, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        pinned = device.type == "cuda"
+        with torch.inference_mode(False):
+            self._flags = torch.zeros(
+                8 * _WORDS, dtype=torch.uint8, device="cpu", pin_memory=pinned
+            )
         self._words = (ctypes.c_uint64 * _WORDS).from_address(self._flags.data_ptr())
         self._errors: list[Exception] = []
 
@@ -96,14 +103,31 @@ class Gpu:
 
     def guard(self) -> AbstractContextManager[object]:
         """Within it, this GPU is the current one: for what launches kernels by itself."""
+        if torch.cuda.current_device() == self.device.index:
+            return contextlib.nullcontext()
         return torch.cuda.device(self.device)
 
     def has_triton(self, op: str) -> bool:
         """Whether Triton serves an op (by its folder) here; if not, the log says why, once."""
-        reason = why_no_triton(self.capability)
-        if reason is not None:
-            self._give_up(op, reason)
-        return reason is None
+        if op not in self.made_by and op not in self._broken:
+            reason = self._why_no_triton()
+            if reason is None:
+                self.made_by[op] = "compiled at first use"
+            else:
+                self._give_up(op, reason)
+        return op in self.made_by
+
+    def _why_no_triton(self) -> str | None:
+        if reason := why_no_triton(self.capability):
+            return reason
+        from cuda_ops.runtime.kernel_triton import probe
+
+        try:
+            with self.guard():
+                probe(self.device)
+        except Exception as error:  # noqa: BLE001  # whatever Triton lacks here, the reference does not
+            return f"Triton does not work here: {type(error).__name__}: {error}"
+        return None
 
     def serves(self, op: str) -> tuple[str, str]:
         """What serves an op (by its folder), and why; compiles its kernels if need be.
@@ -112,8 +136,8 @@ class Gpu:
             `"CUDA"`, `"Triton"` or `"reference"`, and where it came from, or why there is none.
         """
         if not cubin.source_of(op).exists():
-            reason = why_no_triton(self.capability)
-            return ("reference", reason) if reason else ("Triton", "compiled at first use")
+            known = self.made_by if self.has_triton(op) else self._broken
+            return "Triton" if op in self.made_by else "reference", known[op]
         try:
             with self.guard():
                 self._module(op, {})
@@ -145,8 +169,8 @@ class Gpu:
             IndexError, ValueError: bad input to an earlier op on this device.
         """
         if any(self._words):
-            first = self._errors[int(self._flags.nonzero()[0])]
-            self._flags.zero_()
+            first = self._errors[bytes(self._words).index(1)]
+            ctypes.memset(self._words, 0, ctypes.sizeof(self._words))
             raise type(first)(*first.args)  # a new one, without the traceback of the last time
 
     def _run(
@@ -158,7 +182,7 @@ class Gpu:
         arguments: Sequence[Argument],
     ) -> None:
         index = self.device.index
-        with torch.cuda.device(index):
+        with self.guard():
             use_context(index)
             module = self._module(op, defines)
             stream = torch.cuda.current_stream(index).cuda_stream
@@ -176,9 +200,9 @@ class Gpu:
         if op in self._broken:
             raise KernelUnavailableError(self._broken[op])
         reasons = []
-        for target in cubin.targets(self.capability):
+        for attempt in cubin.attempts(op, variant, self.capability, defines):
             try:
-                code, how = cubin.find(op, variant, target, defines)
+                code, how = attempt()
                 module = Module(code)
             except (OSError, RuntimeError) as error:
                 reasons.append(str(error))
@@ -227,7 +251,8 @@ def gpu_of(device: torch.device) -> Gpu | None:
     if forced("PC3D_CUDA") == REFERENCE or torch.version.cuda is None:
         return None
     index = torch.cuda.current_device() if device.index is None else device.index
-    return _gpu(index)
+    with _lock:  # gradients come from a thread of their own
+        return _gpu(index)
 
 
 @lru_cache

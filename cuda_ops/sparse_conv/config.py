@@ -6,6 +6,7 @@ race, so that every rank and every run takes the same tiles. `tuning.py` can loo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 SHARED_BYTES = {(8, 0): 163, (9, 0): 227, (10, 0): 227, (10, 3): 227, (11, 0): 227}
@@ -13,8 +14,8 @@ SHARED_BYTES = {(8, 0): 163, (9, 0): 227, (10, 0): 227, (10, 3): 227, (11, 0): 2
 SMALLEST_SHARED = 99
 PROCESSORS = 128
 """Multiprocessors that are to be kept busy: of the order of large GPUs, whatever GPU it is."""
-STAGES = 4
-"""Of the loops: tap, row and feature are read one after another, each a stage before it is used."""
+STAGES = (4, 7)
+"""Of the loops. Tap, row and feature are read one after another: a buffer takes three stages."""
 PROGRAMS = 1024
 """Blocks that a weight gradient is split into, about."""
 TILES = (64, 128, 256)
@@ -82,8 +83,9 @@ def candidates(capability: tuple[int, int], itemsize: int, c_in: int, c_out: int
             continue
         warps = 8 if tile * columns * itemsize >= 2 * 128 * 128 else 4
         per_stage = itemsize * depth * (tile + columns)
-        if 2 * per_stage <= shared_bytes(capability) - 1024:
-            found.append(Config(tile, columns, depth, warps, STAGES))
+        for stages in STAGES:
+            if (stages // 3 + 1) * per_stage <= shared_bytes(capability) - 1024:
+                found.append(Config(tile, columns, depth, warps, stages))
     return found
 
 
@@ -96,14 +98,16 @@ def cost(config: Config, num_out: int, num_taps: int, c_in: int, c_out: int) -> 
     return per_block * -(-blocks // PROCESSORS)
 
 
+@lru_cache(maxsize=4096)
 def config_for(
     capability: tuple[int, int], itemsize: int, num_out: int, num_taps: int, c_in: int, c_out: int
 ) -> Config:
-    """The cheapest candidate by `cost`; the smaller tile where two cost the same."""
+    """The cheapest candidate by `cost`; the first where two cost the same."""
     known = candidates(capability, itemsize, c_in, c_out)
     return min(known, key=lambda config: cost(config, num_out, num_taps, c_in, c_out))
 
 
+@lru_cache(maxsize=4096)
 def grad_config_for(
     capability: tuple[int, int], itemsize: int, num_out: int, num_taps: int, c_in: int, c_out: int
 ) -> GradConfig:
@@ -115,4 +119,4 @@ def grad_config_for(
     blocks = -(-c_in // columns_in) * -(-c_out // columns_out)
     wanted = -(-PROGRAMS // (num_taps * blocks))
     splits = max(1, min(wanted, -(-num_out // 512)))
-    return GradConfig(rows, columns_in, columns_out, warps, STAGES, splits)
+    return GradConfig(rows, columns_in, columns_out, warps, STAGES[0], splits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from cuda_ops.runtime import Gpu, int32
 from cuda_ops.sparse_conv.config import Config, config_for, grad_config_for
-from cuda_ops.sparse_conv.plan import plan
+from cuda_ops.sparse_conv.plan import plan, tap_tiles
 from cuda_ops.sparse_conv.tuning import chosen
 
 
@@ -39,7 +40,8 @@ def _launch(gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, y: Tensor, confi
     from cuda_ops.sparse_conv import kernel_triton
 
     num_taps, c_in, c_out = weight.shape
-    order, taps, counts, *_ = plan(gpu, table, len(x), config.tile)
+    order, taps, counts, _ = plan(gpu, table, len(x), config.tile)
+    _, stride_in, stride_out = weight.stride()
     grid = (len(taps), -(-c_out // config.columns))
     kernel_triton.conv_kernel[grid](
         *(x, weight, table, order, taps, counts, y),
@@ -47,9 +49,11 @@ def _launch(gpu: Gpu, x: Tensor, weight: Tensor, table: Tensor, y: Tensor, confi
         TILE=config.tile,
         COLUMNS=config.columns,
         DEPTH=config.depth,
+        STEP_IN=math.gcd(stride_in, 16),
+        STEP_OUT=math.gcd(stride_out, 16),
         num_warps=config.warps,
         num_stages=config.stages,
-        **_arithmetic(x.dtype),
+        **_arithmetic(x.dtype, c_in, c_out),
     )
 
 
@@ -69,7 +73,8 @@ def weight_grad(gpu: Gpu, x: Tensor, grad: Tensor, table: Tensor) -> Tensor | No
     sums = x.new_empty(config.splits, num_taps, c_in, c_out, dtype=torch.float32)
     blocks = -(-c_in // config.columns_in) * -(-c_out // config.columns_out)
     with gpu.guard():
-        order, *_, tiles, counts = plan(gpu, table, len(x), tile)
+        order = plan(gpu, table, len(x), tile).order
+        tiles, counts = tap_tiles(gpu, table, len(x), tile)
         kernel_triton.weight_grad_kernel[(num_taps, config.splits, blocks)](
             *(x, grad, table, order, tiles, counts, sums),
             *(len(x), num_out, tiles.shape[1], c_in, c_out, config.splits),
@@ -79,15 +84,20 @@ def weight_grad(gpu: Gpu, x: Tensor, grad: Tensor, table: Tensor) -> Tensor | No
             COLUMNS_OUT=config.columns_out,
             num_warps=config.warps,
             num_stages=config.stages,
-            **_arithmetic(x.dtype),
+            **_arithmetic(x.dtype, c_in, c_out),
         )
     return sums.sum(dim=0)
 
 
-def _arithmetic(dtype: torch.dtype) -> dict[str, Any]:
-    """float32 is exact unless torch is allowed to multiply it in tf32."""
+def _arithmetic(dtype: torch.dtype, c_in: int, c_out: int) -> dict[str, Any]:
+    """Constants of both kernels: float32 is exact unless torch is allowed to multiply it in tf32.
+
+    IN and OUT are the powers of two up to 16 that divide the numbers of channels.
+    """
     from cuda_ops.sparse_conv.kernel_triton import INTERPRETED
 
-    exact = torch.get_float32_matmul_precision() == "highest"
+    # However it was said: by this setting, by `allow_tf32`, or by set_float32_matmul_precision.
+    tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
     upcast = INTERPRETED and dtype == torch.bfloat16
-    return {"PRECISION": "ieee" if exact else "tf32", "UPCAST": upcast}
+    multiples = {"IN": math.gcd(c_in, 16), "OUT": math.gcd(c_out, 16)}
+    return {**multiples, "PRECISION": "tf32" if tf32 else "ieee", "UPCAST": upcast}

@@ -18,12 +18,13 @@ SIZES = ("num_in", "num_out", "all_tiles", "splits")
 @triton.jit(do_not_specialize=SIZES)
 def sort_keys_kernel(
     table,  # [K, M] int32
-    keys,  # [M] int64, out
+    keys,  # [M] int32 or int64, out
     beyond,  # [1] uint8, set to 1 for rows from num_in on
     num_in,
     num_out,
     num_taps,
     BLOCK: tl.constexpr,  # rows that may change places
+    BITS: tl.constexpr,  # of a key, for the set of taps
     ROWS: tl.constexpr,
 ):
     """Rows with like neighbours get like keys: the Gray rank of the set of a row's taps."""
@@ -42,7 +43,8 @@ def sort_keys_kernel(
     rank ^= rank >> 4
     rank ^= rank >> 2
     rank ^= rank >> 1
-    tl.store(keys + row, ((row // BLOCK) << 32) | rank, mask=row < num_out)
+    key = ((row // BLOCK) << BITS) | rank
+    tl.store(keys + row, key.to(keys.dtype.element_ty), mask=row < num_out)
     if tl.max(wrong, axis=0) > 0:
         tl.store(beyond, 1)
 
@@ -51,6 +53,8 @@ def sort_keys_kernel(
 def tile_taps_kernel(
     table,  # [K, M] int32
     order,  # [tiles * TILE] int64: output rows, -1 at the end
+    taps,  # [tiles, K] int32, out: those that a tile has
+    counts,  # [tiles] int32, out: how many these are
     present,  # [tiles, K] int8, out: 1 where a tile has any pair
     num_out,
     num_taps,
@@ -59,10 +63,37 @@ def tile_taps_kernel(
     tile = tl.program_id(0).to(tl.int64)
     row = tl.load(order + tile * TILE + tl.arange(0, TILE))
     place = table + row
+    first = tile * num_taps
+    count = tl.zeros((), tl.int32)
     for tap in range(num_taps):
         source = tl.load(place, mask=row >= 0, other=-1)
         place += num_out
-        tl.store(present + tile * num_taps + tap, (tl.max(source, axis=0) >= 0).to(tl.int8))
+        there = tl.max(source, axis=0) >= 0
+        tl.store(taps + first + count, tap, mask=there)
+        tl.store(present + first + tap, there.to(tl.int8))
+        count += there.to(tl.int32)
+    tl.store(counts + tile, count)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def tap_tiles_kernel(
+    present,  # [tiles, K] int8
+    tiles,  # [K, tiles] int32, out: those that have a tap
+    counts,  # [K] int32, out: how many these are
+    all_tiles,
+    num_taps,
+    BLOCK: tl.constexpr,
+):
+    tap = tl.program_id(0).to(tl.int64)
+    count = tl.zeros((), tl.int32)
+    for start in range(0, all_tiles, BLOCK):
+        tile = start + tl.arange(0, BLOCK)
+        place = present + tile.to(tl.int64) * num_taps + tap
+        there = tl.load(place, mask=tile < all_tiles, other=0).to(tl.int32)
+        before = tl.cumsum(there, axis=0) - there
+        tl.store(tiles + tap * all_tiles + count + before, tile, mask=there > 0)
+        count += tl.sum(there, axis=0)
+    tl.store(counts + tap, count)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -85,10 +116,20 @@ def conv_kernel(
     TILE: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    STEP_IN: tl.constexpr,
+    STEP_OUT: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """y[m] = sum over taps of x[table[tap, m]] @ weight[tap], a tile of rows and of columns."""
+    # A multiple of 4, say, is known as one when this is compiled: else its channels would be read
+    # one by one.
+    c_in = c_in // IN * IN
+    c_out = c_out // OUT * OUT
+    stride_in = stride_in // STEP_IN * STEP_IN
+    stride_out = stride_out // STEP_OUT * STEP_OUT
     tile = tl.program_id(0).to(tl.int64)
     row = tl.load(order + tile * TILE + tl.arange(0, TILE))
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -131,10 +172,14 @@ def weight_grad_kernel(
     ROWS: tl.constexpr,  # of a tile at a time
     COLUMNS_IN: tl.constexpr,
     COLUMNS_OUT: tl.constexpr,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """sums[split, tap] = x[table[tap, m]]^T grad[m], summed over the rows m of a split's tiles."""
+    c_in = c_in // IN * IN
+    c_out = c_out // OUT * OUT
     tap, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     blocks_in = tl.cdiv(c_in, COLUMNS_IN)
     channel_in = tl.program_id(2) % blocks_in * COLUMNS_IN + tl.arange(0, COLUMNS_IN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cuda_ops.derived import derived
 from cuda_ops.runtime import Gpu, int64, vector_width
 
 OP = "voxelize"
@@ -30,23 +31,43 @@ def voxel_representative(
     """`reference_voxel_representative`."""
     point2voxel, priority = int64(point2voxel), int64(priority)
     best = priority.new_full((num_voxels,), torch.iinfo(torch.int64).max)
-    rows = torch.empty_like(best)
-    points = (point2voxel, priority, len(priority))
-    gpu.launch(OP, "smallest", len(priority), *points, best)
+    rows = torch.zeros_like(best)
+    points = (point2voxel, priority, len(priority), num_voxels)
+    beyond = gpu.complaint(IndexError("point2voxel names voxels that are not there"))
+    gpu.launch(OP, "smallest", len(priority), *points, best, beyond)
     gpu.launch(OP, "representatives", len(priority), *points, best, rows)
     return rows
 
 
 def voxel_mean(gpu: Gpu, feats: Tensor, point2voxel: Tensor, counts: Tensor) -> Tensor:
     """`reference_voxel_mean`."""
-    return segment_sum(gpu, feats, int64(point2voxel), len(counts), mean=True)
+    return segment_sum(gpu, feats, segments(point2voxel, len(counts)), mean=True)
+
+
+def segments(index: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
+    """The entries of every segment; sorted once for an index that is used again.
+
+    Args:
+        index: any shape, the segment of each entry; entries below 0 or from `num_segments` on are
+            left out.
+        num_segments: how many there are.
+
+    Returns:
+        order [E] int64, entries by segment, and starts [num_segments + 1], where each one begins.
+    """
+
+    def sort() -> tuple[Tensor, Tensor]:
+        ordered, order = index.flatten().sort(stable=True)
+        bounds = torch.arange(num_segments + 1, dtype=ordered.dtype, device=index.device)
+        return order, torch.searchsorted(ordered, bounds)
+
+    return derived(index, ("segments", num_segments), sort)
 
 
 def segment_sum(
     gpu: Gpu,
     x: Tensor,
-    segment: Tensor,
-    num_segments: int,
+    of_segments: tuple[Tensor, Tensor],
     weight: Tensor | None = None,
     mean: bool = False,
 ) -> Tensor:
@@ -55,18 +76,16 @@ def segment_sum(
     Args:
         gpu: the kernels.
         x: [R, C] features; entry e is row e % R.
-        segment: [E] int64, the segment of each entry; entries below 0 or from `num_segments` on
-            are left out.
-        num_segments: rows of the result.
+        of_segments: what `segments` returned.
         weight: [E] float32 factor of each entry; 1 if None.
         mean: divide by the number of entries.
 
     Returns:
-        [num_segments, C], the dtype of `x`; summed in float32.
+        [segments, C], the dtype of `x`; summed in float32.
     """
     x, (rows, channels) = x.contiguous(), x.shape
-    ordered, order = segment.sort(stable=True)
-    starts = torch.searchsorted(ordered, torch.arange(num_segments + 1, device=x.device))
+    order, starts = of_segments
+    num_segments = len(starts) - 1
     y = x.new_empty(num_segments, channels)
     width = vector_width(channels, x, y)
     sums = (starts, num_segments, int(mean), y)

@@ -24,18 +24,27 @@ PC3D_KERNEL voxels(const int64_t* sorted, const int64_t* order, const int64_t* e
   }
 }
 
-// best [voxels], the largest int64 before: the smallest priority of each voxel's points.
+// best [voxels], the largest int64 before: the smallest priority of each voxel's points. `beyond`
+// is set for points of voxels that are not there.
 PC3D_KERNEL smallest(const int64_t* point2voxel, const int64_t* priority, int64_t n,
-                     long long* best) {
+                     int64_t voxels, long long* best, uint8_t* beyond) {
   const int64_t i = thread();
-  if (i < n) atomicMin(best + point2voxel[i], static_cast<long long>(priority[i]));
+  if (i >= n) return;
+  const int64_t voxel = point2voxel[i];
+  if (voxel < 0 || voxel >= voxels) {
+    complain(beyond);
+  } else {
+    atomicMin(best + voxel, static_cast<long long>(priority[i]));
+  }
 }
 
 // rows [voxels]: the point that has it.
 PC3D_KERNEL representatives(const int64_t* point2voxel, const int64_t* priority, int64_t n,
-                            const long long* best, int64_t* rows) {
+                            int64_t voxels, const long long* best, int64_t* rows) {
   const int64_t i = thread();
-  if (i < n && best[point2voxel[i]] == priority[i]) rows[point2voxel[i]] = i;
+  if (i >= n) return;
+  const int64_t voxel = point2voxel[i];
+  if (voxel >= 0 && voxel < voxels && best[voxel] == priority[i]) rows[voxel] = i;
 }
 
 // y[r] = sum over i in [starts[r], starts[r + 1]) of weight[i] * x[rows[i]]; in that order, so that

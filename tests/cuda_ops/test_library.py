@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import cuda_ops
 from cuda_ops.library import OPS
+from cuda_ops.runtime import serving
 from tests import oracle
 from tests.attack import CLOUDS, asymmetric
 
@@ -178,3 +180,33 @@ def test_autocast_computes_in_float32(name):
     assert torch.equal(out, op(*full))
     out.sum().backward()
     assert leaf.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_results_are_contiguous_whatever_the_strides_of_arguments(name):
+    """A compiler believes the fake kernel: its strides and the kernel's must be the same."""
+    op = getattr(torch.ops.pc3d, name).default
+    args = [a.detach() if isinstance(a, Tensor) else a for a in samples()[name]]
+    odd = [a.T.contiguous().T if isinstance(a, Tensor) and a.ndim == 2 else a for a in args]
+    with torch._subclasses.fake_tensor.FakeTensorMode(
+        shape_env=torch.fx.experimental.symbolic_shapes.ShapeEnv()
+    ) as mode:
+        fakes = [
+            [mode.from_tensor(t) for t in a]
+            if isinstance(a, list)
+            else mode.from_tensor(a)
+            if isinstance(a, Tensor)
+            else a
+            for a in odd
+        ]
+        faked = op(*fakes)
+    for serve in ("reference", None):
+        with serving(serve) if serve else contextlib.nullcontext():
+            found = op(*odd)
+        for real, fake in zip(as_tuple(found), as_tuple(faked), strict=True):
+            assert real.is_contiguous() and fake.is_contiguous()
+            assert real.dtype == fake.dtype
+
+
+def as_tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (found,) if isinstance(found, Tensor) else tuple(found)

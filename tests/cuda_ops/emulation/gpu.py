@@ -16,7 +16,7 @@ import torch
 
 from cuda_ops.runtime import compiler, cuda_compiler
 from cuda_ops.runtime.driver import pack
-from cuda_ops.runtime.gpu import Argument, Gpu
+from cuda_ops.runtime.gpu import Argument, Gpu, why_no_triton
 
 HERE = Path(__file__).parent
 ASCENDING, DESCENDING = 0, 1
@@ -39,6 +39,9 @@ class EmulatedGpu(Gpu):
 
     def guard(self) -> contextlib.nullcontext[None]:
         return contextlib.nullcontext()
+
+    def _why_no_triton(self) -> str | None:
+        return why_no_triton(self.capability)
 
     def _run(
         self,

@@ -27,7 +27,7 @@ def test_nothing_waits():
     table = table_of("two", shape="cross").clone()
     x, weight = asymmetric(table.shape[1], 12).float(), asymmetric(7, 12, 8, seed=1).float()
     with NoWaiting():
-        plan.plan(EmulatedGpu(), table, len(x), 64)
+        plan.tap_tiles(EmulatedGpu(), table, len(x), 64)
     assert_same(x, weight, table, None, torch.float32)
 
 
@@ -97,7 +97,7 @@ def test_weight_gradients_in_splits(splits, monkeypatch):
     x, grad = (asymmetric(table.shape[1], 8, seed=seed).float() for seed in (0, 1))
     one = config.GradConfig(64, 16, 16, 4, 4, splits)
     monkeypatch.setattr(cuda, "grad_config_for", lambda *sizes: one)
-    assert plan.plan(GPU, table, len(x), 64).num_tiles.remainder(4).any()
+    assert plan.tap_tiles(GPU, table, len(x), 64).num_tiles.remainder(4).any()
     found = cuda.weight_grad(GPU, x, grad, table)
     expected = reference_weight_grad(x.double(), grad.double(), table)
     assert_near(found, expected, len(x), torch.float32)
@@ -113,9 +113,10 @@ def test_a_plan_holds_every_row_and_every_pair_once(monkeypatch):
     assert (made.order[table.shape[1] :] == -1).all()
     wide = torch.nn.functional.pad(table[:, order] >= 0, (0, len(made.order) - len(order)))
     present = wide.unflatten(1, (-1, 64)).any(dim=2)  # [K, tiles]
+    tiles, num_tiles = plan.tap_tiles(GPU, table, table.shape[1], 64)
     for lists, counts, rows in (
         (made.taps, made.num_taps, present.T),
-        (made.tiles, made.num_tiles, present),
+        (tiles, num_tiles, present),
     ):
         for listed, count, row in zip(lists, counts, rows, strict=True):
             assert listed[:count].tolist() == row.nonzero().flatten().tolist()
