@@ -66,6 +66,11 @@ def shared_bytes(capability: tuple[int, int]) -> int:
     return 1024 * SHARED_BYTES.get(capability, SMALLEST_SHARED)
 
 
+def reads_shared(capability: tuple[int, int]) -> bool:
+    """Whether matrix products read shared memory instead of registers: Hopper, large Blackwells."""
+    return capability[0] in (9, 10)
+
+
 def power_of_two(number: int) -> int:
     """The smallest one that is not below `number`."""
     return 1 << (number - 1).bit_length()
@@ -75,8 +80,8 @@ def candidates(capability: tuple[int, int], itemsize: int, c_in: int, c_out: int
     """Configurations that a GPU can hold, for features of `itemsize` bytes."""
     columns = min(max(power_of_two(c_out), 16), 128)
     depth = min(max(power_of_two(c_in), 16), 64 if itemsize == 2 else 16)
-    # Sums are in registers, beside what a multiplication reads; wgmma reads from shared memory.
-    largest = 256 * 128 if itemsize == 2 and capability >= (9, 0) else 128 * 128
+    # Sums are in registers, beside what a multiplication reads, unless that is in shared memory.
+    largest = 256 * 128 if itemsize == 2 and reads_shared(capability) else 128 * 128
     found = []
     for tile in TILES:
         if tile * columns > largest:
@@ -114,7 +119,7 @@ def grad_config_for(
     """How a weight gradient is cut; the number of splits depends on sizes alone."""
     columns_in = min(max(power_of_two(c_in), 16), 128 if itemsize == 2 else 64)
     columns_out = min(max(power_of_two(c_out), 16), 128 if itemsize == 2 else 64)
-    rows = 64 if itemsize == 2 else 16
+    rows = (64 if reads_shared(capability) else 32) if itemsize == 2 else 16
     warps = 8 if columns_in * columns_out * itemsize >= 128 * 128 else 4
     blocks = -(-c_in // columns_in) * -(-c_out // columns_out)
     wanted = -(-PROGRAMS // (num_taps * blocks))
