@@ -126,3 +126,25 @@ def test_complaints_are_raised_once_and_apart():
     with pytest.raises(IndexError, match="b"):
         found.raise_complaints()
     found.raise_complaints()
+
+
+def test_what_one_compiler_made_and_the_driver_refuses_another_may_make(tmp_path, monkeypatch):
+    """A toolkit newer than the driver, beside the NVRTC that torch brought along."""
+    monkeypatch.setenv("PC3D_CACHE_DIR", str(tmp_path))
+
+    def writes(name: str) -> cuda_compiler.CudaCompiler:
+        return cuda_compiler.CudaCompiler(
+            name, (90,), lambda source, options, target: str(target.write_text(name))
+        )
+
+    def load(code: bytes) -> bytes:
+        if code == b"new toolkit":
+            raise gpu.DriverError("no kernel image is available")
+        return code
+
+    compilers = [writes("new toolkit"), writes("NVRTC 12")]
+    monkeypatch.setattr(cuda_compiler, "find_cuda_compilers", lambda: compilers)
+    monkeypatch.setattr(gpu, "Module", load)
+    found = gpu.Gpu(torch.device("cpu"), (9, 0))
+    assert found._module("morton", {}) == b"NVRTC 12"
+    assert "NVRTC 12" in found.made_by["morton"]

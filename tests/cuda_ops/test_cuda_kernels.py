@@ -317,3 +317,10 @@ def test_rounding_is_to_nearest_and_ties_go_to_even(gpu, scalar):
     ones = torch.ones(len(values), 1, dtype=scalar)
     found = neighbor_cuda.neighbor_sum(gpu, values.view(-1, 1, 1), ones, table).flatten()
     torch.testing.assert_close(found, values.to(scalar), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("bad", [-1, 3])
+def test_points_of_voxels_that_are_not_there_are_reported(gpu, bad):
+    point2voxel = torch.tensor([0, bad, 2, 1])
+    with pytest.raises(IndexError, match="point2voxel"):
+        voxelize_cuda.voxel_representative(gpu, point2voxel, torch.arange(4), 3)

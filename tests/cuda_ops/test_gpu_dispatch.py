@@ -98,3 +98,39 @@ def test_what_serves_each_op(gpu, tmp_path, monkeypatch):
     kernel, reason = on_gpu("sparse_conv_weight_grad", turing)
     assert kernel == "reference" and "(8, 0)" in reason
     assert library.CUDA_KERNELS["sparse_conv"](turing, *[torch.ones(1)] * 3, None) is None
+
+
+def test_triton_that_cannot_work_leaves_the_reference(monkeypatch, caplog):
+    """Without a C compiler, say, or with an assembler that is older than the GPU."""
+    kernels = pytest.importorskip("cuda_ops.runtime.kernel_triton")
+    calls = []
+
+    def probe(device: torch.device) -> None:
+        calls.append(device)
+        raise RuntimeError("Failed to find C compiler")
+
+    class Real(EmulatedGpu):
+        _why_no_triton = gpus.Gpu._why_no_triton
+
+    monkeypatch.setattr(kernels, "probe", probe)
+    gpu = Real()
+    x = torch.ones(3, 2)
+    table = torch.zeros(1, 3, dtype=torch.int32)
+    for _ in range(2):
+        assert library.CUDA_KERNELS["sparse_conv"](gpu, x, torch.ones(1, 2, 2), table, None) is None
+    assert len(calls) == len(caplog.records) == 1
+    kernel, reason = on_gpu("sparse_conv", gpu)
+    assert kernel == "reference" and "C compiler" in reason
+    monkeypatch.setattr(kernels, "probe", lambda device: None)
+    assert Real().has_triton("sparse_conv")
+
+
+def test_complaints_work_whatever_mode_they_were_made_in():
+    with torch.inference_mode(), torch.device("meta"):
+        gpu = EmulatedGpu()
+    flag = gpu.complaint(IndexError("rows"))
+    for _ in range(2):
+        flag.fill_(1)
+        with pytest.raises(IndexError, match="rows"), torch.inference_mode():
+            gpu.raise_complaints()
+    gpu.raise_complaints()
