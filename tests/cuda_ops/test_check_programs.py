@@ -43,6 +43,17 @@ def test_a_sanitizer_that_comes_to_no_end_is_no_failure(folder):
     assert sanitizer.inspect(sanitizer.find(), "racecheck", ["true"], 1).passed is None
 
 
+@pytest.mark.parametrize("tool, passed", [("memcheck", False), ("racecheck", True)])
+def test_races_are_reported_and_only_stray_accesses_fail(folder, tool, passed):
+    say = f"import sys; sys.exit(86 if {tool!r} in sys.argv else 0)"
+    program(folder, sanitizer.PROGRAM, say)
+    section = sanitizer.sanitizer_section(torch.device("cuda"), 60)
+    assert section.passed is passed
+    words = {row[0]: row[2] for row in section.tables[0].rows}
+    other = "racecheck" if tool == "memcheck" else "memcheck"
+    assert words == {tool: "to be judged" if passed else "**FAIL**", other: "pass"}
+
+
 def test_what_a_program_started_ends_with_it():
     """Its own program holds the pipe, which would be waited for."""
     child = "import time; time.sleep(40)"
