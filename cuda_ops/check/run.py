@@ -21,7 +21,7 @@ from cuda_ops.check.facts import facts
 from cuda_ops.check.far import check_far, fits
 from cuda_ops.check.floors import Ceilings, measure_ceilings
 from cuda_ops.check.networks import TITLE as NETWORKS
-from cuda_ops.check.networks import network_rows, network_section
+from cuda_ops.check.networks import missing, network_rows, network_section
 from cuda_ops.check.parity import check_parity, parity_section
 from cuda_ops.check.progress import tell
 from cuda_ops.check.sanitizer import TITLE as SANITIZER
@@ -159,7 +159,7 @@ class Check:
         plan = Plan.of(self.options.points, self.options.quick)
         if self.options.device.type == "cpu":
             plan = plan.on_cpu()
-        share = 1 - NETWORK_SHARE
+        share = 1 if missing() else 1 - NETWORK_SHARE
         deadline = time.monotonic() + share * self.left()
         time_all(plan, self.options.device, self.top, deadline, self.found)
         watch = plan.watch(self.options.device)

@@ -88,6 +88,15 @@ def test_networks_need_a_checkout(tmp_path):
     assert rows == [] and "checkout" in notes[0]
 
 
+def test_networks_without_hydra_are_not_measured_and_say_so(monkeypatch):
+    assert networks.missing() is None
+    monkeypatch.setitem(networks.NEEDED, "no_such_module", "hydra-core")
+    rows, notes = networks.network_rows(CPU, 100, True, 10)
+    assert rows == []
+    assert notes == ["Not measured: networks: needs hydra-core (carry the wheels)."]
+    assert networks.network_section(rows, notes).passed is None
+
+
 def test_networks_that_fail_say_why(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()
