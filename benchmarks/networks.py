@@ -33,7 +33,7 @@ from benchmarks.work import work_of
 from cuda_ops.check.devices import device_of
 from cuda_ops.check.facts import gpu
 from cuda_ops.check.floors import Ceilings, measure_ceilings
-from cuda_ops.check.networks import FAILED
+from cuda_ops.check.networks import FAILED, missing
 from cuda_ops.check.rooms import Place
 from cuda_ops.check.section import in_one_line
 from cuda_ops.check.timing import Run, Stopwatch
@@ -228,6 +228,10 @@ def main(arguments: Sequence[str]) -> int:
         options = Options.parse(arguments)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
+        return 2
+    lacking = missing()
+    if lacking is not None:
+        sys.stderr.write(f"{lacking}\n")
         return 2
     rows, notes = measure(options, measure_ceilings(options.device, quick=True))
     sys.stdout.writelines(f"{note}\n" for note in notes)

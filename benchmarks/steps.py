@@ -1,4 +1,7 @@
-"""One training step of MinkUNet14A by every contestant, on the same input and weights."""
+"""One training step of MinkUNet14A by every contestant, on the same input and weights.
+
+Hydra is imported where a network is built: all else here works without it.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import ours
 from benchmarks.peers import SPCONV
 from benchmarks.spconv_unet import SpconvMinkUNet
-from pc3d.cli.config import compose_config
 from pc3d.models import MinkUNet
 from pc3d.nn.conv import SparseConv3d
 from pc3d.sparse import Batch, CoordSet, PointBatch, SparseTensor
@@ -68,6 +68,8 @@ class Problem:
 
 def build_network(seed: int = 0) -> MinkUNet:
     """MinkUNet14A with the weights of a seed; torch's own generator is left as it was."""
+    from omegaconf import OmegaConf
+
     sizes: Any = OmegaConf.to_container(OmegaConf.load(CONF))
     del sizes["_target_"]
     with torch.random.fork_rng(devices=[]):
@@ -77,6 +79,10 @@ def build_network(seed: int = 0) -> MinkUNet:
 
 def build_model(name: str) -> nn.Module:
     """A network of `conf/model` for the same inputs and classes."""
+    from hydra.utils import instantiate
+
+    from pc3d.cli.config import compose_config
+
     config = compose_config("config", [f"model={name}"])
     sizes = {"in_channels": IN_CHANNELS, "num_classes": NUM_CLASSES}
     network: nn.Module = instantiate(config.model, **sizes, _convert_="all")

@@ -19,6 +19,8 @@ Data = dict[str, Tensor]
 Case = Callable[[Data], list[Tensor]]
 PARAMETERS = {"weight", "weight_down", "weight_up", "choice", "codes", "code"}
 """Data that may have a type of their own, beside that of the features."""
+CONV_WEIGHTS = {"weight", "weight_down", "weight_up"}
+"""Parameters that kernels may round to the type of the features."""
 EXACT = {"position"}
 """Data that stay in float32 whatever type the features have."""
 ROWS = {
@@ -154,15 +156,18 @@ def permuted(data: Data, orders: dict[str, Tensor]) -> Data:
 def cast(data: Data, precision: Precision, device: torch.device) -> Data:
     """The data in the types of a precision, on a device."""
 
-    def dtype(name: str) -> torch.dtype:
+    def typed(name: str, value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
         if name in EXACT or name == "share":
-            return torch.float32
-        return precision.params if name in PARAMETERS else precision.feats
+            return value.float()
+        if name in CONV_WEIGHTS:
+            # A GPU multiplies in the type of the features, and rounds weights of another type to
+            # it; a CPU does not. Weights that the type of the features holds are the same to both.
+            value = value.to(precision.feats)
+        return value.to(precision.params if name in PARAMETERS else precision.feats)
 
-    return {
-        name: (value.to(dtype(name)) if value.is_floating_point() else value).to(device)
-        for name, value in data.items()
-    }
+    return {name: typed(name, value).to(device) for name, value in data.items()}
 
 
 def in_float64(data: Data) -> Data:

@@ -23,6 +23,7 @@ FORWARD, BACKWARD = "forward", "backward"
 INPUT, WEIGHT = "input gradient", "weight gradient"
 CONV, ATTENTION = "sparse_conv", "codebook_attention D=3"
 MAPS = "all maps of a U-Net"
+KNOWN_MAPS = f"{MAPS}, sizes known"
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,22 @@ def pairs(table: Tensor) -> int:
     return int((table >= 0).sum())
 
 
-def unet_maps(keys: Tensor) -> list[Tensor]:
-    """The 3x3x3 table of every level, and the keys and tables of the steps between them."""
-    taps, found = offsets(keys), [keys]
+def unet_sizes(keys: Tensor) -> list[int]:
+    """The number of voxels at every level."""
+    return [int(size) for size in cuda_ops.level_sizes(keys, LEVELS + 1).tolist()]
+
+
+def unet_maps(keys: Tensor, taps: Tensor, sizes: Sequence[int] = ()) -> list[Tensor]:
+    """The 3x3x3 table of every level, and the keys and tables of the steps between them.
+
+    Args:
+        keys: of the finest level.
+        taps: on the device already, since a copy waits for a GPU.
+        sizes: of `unet_sizes`, as coordinates from a data worker bring them: no GPU is waited for.
+    """
+    found = [keys]
     # With the sizes of all levels at hand, a GPU is waited for once instead of at every level.
-    sizes = cuda_ops.level_sizes(keys, LEVELS + 1).tolist()
+    sizes = sizes or unet_sizes(keys)
     for level in range(LEVELS + 1):
         found.append(cuda_ops.neighbor_table(keys, taps))
         if level < LEVELS:
@@ -94,16 +106,21 @@ def map_kernels(place: Place) -> Iterator[Kernel]:
         keys = cloud.keys
         return Work.touching(keys, *cloud.down), lambda: cuda_ops.down_table(keys)
 
-    def maps(cloud: Cloud) -> tuple[Work, Run]:
-        keys = cloud.keys
-        return Work.touching(*unet_maps(keys)), lambda: unet_maps(keys)
+    def maps(known: bool) -> Maker:
+        def maker(cloud: Cloud) -> tuple[Work, Run]:
+            keys, taps = cloud.keys, offsets(cloud.keys)
+            sizes = unet_sizes(keys) if known else ()
+            return Work.touching(*unet_maps(keys, taps)), lambda: unet_maps(keys, taps, sizes)
+
+        return maker
 
     def voxelize(cloud: Cloud) -> tuple[Work, Run]:
         keys = cloud.point_keys
         return Work.touching(keys, *cuda_ops.voxelize(keys)), lambda: cuda_ops.voxelize(keys)
 
     makers = {
-        MAPS: maps,
+        KNOWN_MAPS: maps(known=True),
+        MAPS: maps(known=False),
         **{f"neighbor_table 3^3, dilation {d}": table(1, d) for d in (1, 2, 3)},
         "neighbor_table 5^3": table(2, 1),
         "down_table": down,

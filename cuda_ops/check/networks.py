@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import tempfile
@@ -18,8 +19,16 @@ ROOT = Path(cuda_ops.__file__).resolve().parents[1]
 TITLE = "Networks"
 FAILED = "Failed"
 """How a note about a network that throws begins."""
+NEEDED = {"hydra": "hydra-core", "omegaconf": "omegaconf"}
+"""What networks are configured with: modules, and the packages that have them."""
 HEADER = ["network", "voxels", "types", "phase", "ms", "quartiles", "host ms", "floor ms"]
 HEADER += ["floor / ms", "peak MiB"]
+
+
+def missing() -> str | None:
+    """What has to be installed before networks can be built, in words; None: nothing."""
+    names = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    return f"networks: needs {' and '.join(names)} (carry the wheels)" if names else None
 
 
 def network_rows(
@@ -39,6 +48,9 @@ def network_rows(
     """
     if not (root / "benchmarks" / "networks.py").is_file():
         return [], ["Networks need a checkout: there is no benchmarks/ beside cuda_ops/."]
+    lacking = missing()
+    if lacking is not None:
+        return [], [f"Not measured: {lacking}."]
     sizes = f"{points}" if quick else f"{points},{4 * points}"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "networks.json"

@@ -21,8 +21,9 @@ from cuda_ops.check.facts import facts
 from cuda_ops.check.far import check_far, fits
 from cuda_ops.check.floors import Ceilings, measure_ceilings
 from cuda_ops.check.networks import TITLE as NETWORKS
-from cuda_ops.check.networks import network_rows, network_section
+from cuda_ops.check.networks import missing, network_rows, network_section
 from cuda_ops.check.parity import check_parity, parity_section
+from cuda_ops.check.progress import tell
 from cuda_ops.check.sanitizer import TITLE as SANITIZER
 from cuda_ops.check.sanitizer import sanitizer_section
 from cuda_ops.check.section import Section, Table, guarded
@@ -32,8 +33,8 @@ from cuda_ops.check.timings import Found, Plan, rival_section, time_all, timing_
 KEYS = ("device", "out", "points", "minutes")
 FLAGS = ("--quick", "--small")
 DEFAULT_POINTS = {"cuda": 100_000, "cpu": 20_000}
-MINUTES, QUICK_MINUTES = 6, 2
-"""Without compute-sanitizer, which `--quick` leaves out."""
+MINUTES, QUICK_MINUTES = 4, 1
+"""For timings alone: kernels, rivals, networks. The rest takes as long as it takes."""
 SANITIZER_SECONDS = 60.0
 """For each of its tools."""
 NETWORK_SHARE = 0.35
@@ -48,7 +49,7 @@ class Options:
         device: where.
         out: folder of the files; None: none are written.
         points: voxels of the smaller room, about.
-        minutes: after which no more is timed.
+        minutes: from the first kernel on, after which no more is timed.
         quick: less of everything.
         small: parity on small scenes and nothing else, for tools that make everything slow.
     """
@@ -99,7 +100,7 @@ class Check:
 
     Attributes:
         options: what is asked for.
-        start: of `time.monotonic`.
+        start: when timings began, of `time.monotonic`.
         top: ceilings of the device, once they are measured.
         found: what was timed.
         networks: rows of `benchmarks.networks`.
@@ -112,7 +113,7 @@ class Check:
     networks: list[dict[str, Any]] = field(default_factory=list)
 
     def left(self) -> float:
-        """Seconds that are left for it all."""
+        """Seconds that are left for timings."""
         return max(0.0, self.start + 60.0 * self.options.minutes - time.monotonic())
 
     def parts(self) -> Iterator[tuple[str, Callable[[], Section]]]:
@@ -154,10 +155,11 @@ class Check:
         """Everything on rooms and a street."""
         if self.top is None:
             raise RuntimeError("there are no ceilings to hold kernels against")
+        self.start = time.monotonic()  # what came before, and compiled, is not a timing
         plan = Plan.of(self.options.points, self.options.quick)
         if self.options.device.type == "cpu":
             plan = plan.on_cpu()
-        share = 1 - NETWORK_SHARE
+        share = 1 if missing() else 1 - NETWORK_SHARE
         deadline = time.monotonic() + share * self.left()
         time_all(plan, self.options.device, self.top, deadline, self.found)
         watch = plan.watch(self.options.device)
@@ -213,12 +215,14 @@ def main(arguments: Sequence[str]) -> int:
     about, sections = facts(options.device), list[Section]()
     sys.stdout.write(report.markdown(about, []))
     for title, make in Check(options).parts():
+        tell(title)
         sections.append(guarded(title, make))
         sys.stdout.write("\n" + "\n".join(sections[-1].lines()))
         sys.stdout.flush()
         if options.out is not None and not options.small:
             # After each part, so that one that ends the process leaves the others.
             path = report.write(options.out, about, sections)
+    tell("done")
     if options.out is not None and not options.small:
         sys.stdout.write(f"\nwritten to {path} and {path.with_suffix('.json').name}\n")
     return 0 if report.passed(sections) else 1

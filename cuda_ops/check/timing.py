@@ -13,8 +13,10 @@ from torch import Tensor
 
 Run = Callable[[], object]
 FLUSH_BYTES = 2**29
-"""Written before every timed call on a GPU, for two ends: what the second-level cache held is gone,
-and the host is ahead of the device by the time the call starts, so that launches are not timed."""
+"""Written before every timed call on a GPU, so that what the second-level cache held is gone."""
+LEAD_CYCLES = 2_000_000
+"""For which a GPU does nothing before every timed call, about 1 ms: the host enqueues the call in
+the meantime, so that kernels are timed and not the Python of autograd between their launches."""
 
 
 class Lap(NamedTuple):
@@ -32,8 +34,8 @@ class Times:
         median: of the time on the device.
         low: first quartile.
         high: third quartile.
-        host: median time until the call returned: where it is longer than `median`, Python and the
-            launches take longer than the kernels.
+        host: median time until the call returned. Where it is longer than `LEAD_CYCLES` take and
+            about as long as `median` or longer, Python and the launches are what takes the time.
     """
 
     median: float
@@ -78,6 +80,7 @@ class Stopwatch:
         with torch.cuda.device(self.device):
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             self._flush.zero_()
+            torch.cuda._sleep(LEAD_CYCLES)
             first.record()
             start = time.perf_counter()
             run()

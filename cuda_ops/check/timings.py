@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import groupby, product
+from typing import Any, NamedTuple
 
 import torch
 
 from cuda_ops.check.floors import Ceilings, geometric_mean
 from cuda_ops.check.kernels import (
+    ATTENTION,
+    BACKWARD,
+    CONV,
+    KNOWN_MAPS,
+    WEIGHT,
     Kernel,
     attention_kernels,
     conv_kernels,
@@ -18,7 +24,9 @@ from cuda_ops.check.kernels import (
     map_kernels,
     stride_kernels,
 )
-from cuda_ops.check.precision import BFLOAT16, FLOAT32, TIMED, allowing_tf32
+from cuda_ops.check.kernels import FORWARD as KERNEL_FORWARD
+from cuda_ops.check.precision import BFLOAT16, FLOAT32, TIMED, Precision, allowing_tf32
+from cuda_ops.check.progress import tell
 from cuda_ops.check.rivals import BOTH, FORWARD, MAP, OURS, Duel, duel, installed
 from cuda_ops.check.rooms import Place
 from cuda_ops.check.section import Section, Table, in_one_line
@@ -27,6 +35,14 @@ from cuda_ops.runtime.load import REFERENCE, serving
 
 REFERENCE_RUNS = (1, 5)
 """Warm-up and timed runs of the reference, which is slow."""
+NEEDED = {
+    *product((f"{CONV} {KERNEL_FORWARD}", f"{CONV} {WEIGHT}"), (64, 128)),
+    *product((f"{ATTENTION} {KERNEL_FORWARD}", f"{ATTENTION} {BACKWARD}"), (128,)),
+    (KNOWN_MAPS, 0),
+}
+"""Ops and channels of the targets, which are set for bfloat16 on rooms."""
+STAGES = ("what targets need", "the rest of bfloat16 on rooms", "other types and clouds")
+"""The order in which kernels are timed."""
 
 
 @dataclass(frozen=True)
@@ -155,61 +171,100 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
+def rank(kernel: Kernel) -> int:
+    """When it is timed, a place in `STAGES`: what matters most is there if time runs out."""
+    is_room = kernel.place.name.startswith("room")
+    if not is_room or (kernel.channels and kernel.precision != BFLOAT16):
+        return 2
+    return 0 if (kernel.op, kernel.channels) in NEEDED else 1
+
+
 def time_all(
     plan: Plan, device: torch.device, top: Ceilings, deadline: float, found: Found
 ) -> None:
-    """Time the kernels, then beside rivals, place after place, until the deadline.
+    """Time the kernels, stage after stage, and beside rivals, until the deadline.
+
+    Rivals come after the first stage, in bfloat16 on rooms, for half of the time that is left then;
+    all that remains of them comes last.
 
     Args:
         plan: what is timed.
         device: where.
         top: ceilings of the device.
-        deadline: of `time.monotonic`, after which nothing new is started; rivals stop halfway
-            between now and then if kernels are still to be timed on further places.
+        deadline: of `time.monotonic`, after which nothing new is started.
         found: gets everything as soon as it is there, so that an error leaves what came before it.
     """
     watch = plan.watch(device)
     rivals = installed() if device.type == "cuda" else {}
-    for kind, size in plan.places:
-        place = Place.make(kind, size, device)
-        for kernel in kernels_of(place, plan, device):
+    tell("Kernels: clouds")
+    places = [Place.make(kind, size, device) for kind, size in plan.places]
+    jobs = rival_jobs(places, plan, device) if rivals else []
+    kernels = sorted((k for place in places for k in kernels_of(place, plan, device)), key=rank)
+    for stage, group in groupby(kernels, rank):
+        tell(f"Kernels: {STAGES[stage]}")
+        for kernel in group:
             if time.monotonic() > deadline:
                 found.notes.append(f"Out of time: {kernel} and all after it.")
                 return
             try:
                 row, reference = time_kernel(kernel, watch, top)
-            except Exception as error:  # noqa: BLE001  one that throws is named, the others go on
+            except Exception as error:  # noqa: BLE001  one that throws is named, others go on
                 found.failed.append(f"{kernel}: {in_one_line(error)}")
                 continue
             found.rows.append(row)
             found.references.append(reference)
-        left = (deadline - time.monotonic()) / 2
-        if rivals:
-            _duels(place, plan, found, watch, rivals, time.monotonic() + left)
+        if stage == 0 and jobs:
+            tell("Kernels: rivals, bfloat16 on rooms")
+            early = [job for job in jobs if job.is_early]
+            half = (time.monotonic() + deadline) / 2
+            done = time_rivals(early, found, watch, rivals, half)
+            jobs = early[done:] + [job for job in jobs if not job.is_early]
+    if jobs:
+        tell("Kernels: the remaining rivals")
+        done = time_rivals(jobs, found, watch, rivals, deadline)
+        if jobs[done:]:
+            found.notes.append(f"Out of time: rivals on {jobs[done]} and all after it.")
 
 
-def _duels(
-    place: Place,
-    plan: Plan,
+class RivalJob(NamedTuple):
+    """What engines are timed on together."""
+
+    place: Place
+    channels: int
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.place.name}, C={self.channels}, {self.precision.name}"
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it comes before the bulk of our own kernels."""
+        return self.place.name.startswith("room") and self.precision == BFLOAT16
+
+
+def rival_jobs(places: Sequence[Place], plan: Plan, device: torch.device) -> list[RivalJob]:
+    """All that rivals are timed on, place after place."""
+    precisions = [p for p in TIMED[device.type] if not plan.quick or p == BFLOAT16]
+    return [RivalJob(*job) for job in product(places, sorted(plan.channels), precisions)]
+
+
+def time_rivals(
+    jobs: Sequence[RivalJob],
     found: Found,
     watch: Stopwatch,
     rivals: dict[str, str],
     deadline: float,
-) -> None:
-    """Add what rivals take on a place."""
-    for precision in TIMED[watch.device.type]:
-        if plan.quick and precision != BFLOAT16:
-            continue
-        for channels in sorted(plan.channels):
-            if time.monotonic() > deadline:
-                where = f"{place.name}, C={channels}, {precision.name}"
-                found.notes.append(f"Out of time: rivals on {where} and all after it there.")
-                return
-            has_map = any(d.op == MAP and d.place == place.name for d in found.duels)
-            ops = (FORWARD, BOTH) if has_map else (FORWARD, BOTH, MAP)
-            duels, notes = duel(place, channels, precision, watch, rivals, ops)
-            found.duels.extend(duels)
-            found.notes.extend(notes)
+) -> int:
+    """Add what rivals take, until the deadline; returns how many of the jobs are done."""
+    for done, (place, channels, precision) in enumerate(jobs):
+        if time.monotonic() > deadline:
+            return done
+        has_map = any(d.op == MAP and d.place == place.name for d in found.duels)
+        ops = (FORWARD, BOTH) if has_map else (FORWARD, BOTH, MAP)
+        duels, notes = duel(place, channels, precision, watch, rivals, ops)
+        found.duels.extend(duels)
+        found.notes.extend(notes)
+    return len(jobs)
 
 
 def timing_section(found: Found, protocol: str) -> Section:

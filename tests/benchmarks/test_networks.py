@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -112,6 +114,26 @@ def test_wrong_arguments_end_with_status_2(argument, capsys):
     assert networks.main([argument]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
+
+
+WITHOUT_HYDRA = """
+import importlib.util, sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hydra", "omegaconf"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Nothing())
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name in ("hydra", "omegaconf") else find(name)
+from benchmarks import networks
+sys.exit(networks.main(["points=200"]))
+"""
+
+
+def test_without_hydra_one_line_says_what_is_needed():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HYDRA], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "networks: needs hydra-core and omegaconf (carry the wheels)\n"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

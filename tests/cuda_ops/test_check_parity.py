@@ -79,6 +79,21 @@ def test_a_planted_bug_is_seen_in_every_precision(bug, precision, monkeypatch):
     assert not row.passed and row.of_bound > 2
 
 
+@pytest.mark.parametrize("op", [name for name in FEATURE_CASES if "conv" in name])
+def test_weights_may_be_rounded_to_the_type_of_the_features(op, monkeypatch):
+    """As a kernel for tensor cores does; one that rounds float32 as well is seen."""
+
+    def rounding(x, weight, table, table_t=None):
+        if x.dtype == torch.float64:
+            return true_conv(x, weight, table, table_t)
+        return true_conv(x, weight + (weight.bfloat16() - weight).detach(), table, table_t)
+
+    monkeypatch.setattr(cuda_ops, "sparse_conv", rounding)
+    data = make_data(SCENE)
+    assert check_case(op, FEATURE_CASES[op], data, SCENE, MIXED, CPU).passed
+    assert not check_case(op, FEATURE_CASES[op], data, SCENE, FLOAT32, CPU).passed
+
+
 def test_sums_in_half_precision_are_seen(monkeypatch):
     """Rounding after every tap is not what ops promise."""
 

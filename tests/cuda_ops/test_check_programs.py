@@ -43,6 +43,17 @@ def test_a_sanitizer_that_comes_to_no_end_is_no_failure(folder):
     assert sanitizer.inspect(sanitizer.find(), "racecheck", ["true"], 1).passed is None
 
 
+@pytest.mark.parametrize("tool, passed", [("memcheck", False), ("racecheck", True)])
+def test_races_are_reported_and_only_stray_accesses_fail(folder, tool, passed):
+    say = f"import sys; sys.exit(86 if {tool!r} in sys.argv else 0)"
+    program(folder, sanitizer.PROGRAM, say)
+    section = sanitizer.sanitizer_section(torch.device("cuda"), 60)
+    assert section.passed is passed
+    words = {row[0]: row[2] for row in section.tables[0].rows}
+    other = "racecheck" if tool == "memcheck" else "memcheck"
+    assert words == {tool: "to be judged" if passed else "**FAIL**", other: "pass"}
+
+
 def test_what_a_program_started_ends_with_it():
     """Its own program holds the pipe, which would be waited for."""
     child = "import time; time.sleep(40)"
@@ -75,6 +86,15 @@ def test_facts_name_machine_and_versions():
 def test_networks_need_a_checkout(tmp_path):
     rows, notes = networks.network_rows(CPU, 100, True, 10, tmp_path)
     assert rows == [] and "checkout" in notes[0]
+
+
+def test_networks_without_hydra_are_not_measured_and_say_so(monkeypatch):
+    assert networks.missing() is None
+    monkeypatch.setitem(networks.NEEDED, "no_such_module", "hydra-core")
+    rows, notes = networks.network_rows(CPU, 100, True, 10)
+    assert rows == []
+    assert notes == ["Not measured: networks: needs hydra-core (carry the wheels)."]
+    assert networks.network_section(rows, notes).passed is None
 
 
 def test_networks_that_fail_say_why(tmp_path):
