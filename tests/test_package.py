@@ -47,6 +47,8 @@ def test_the_wheel_holds_configuration_and_pages(wheel):
     for path in (
         *(REPOSITORY / "cuda_ops").rglob("*.cpp"),
         *(REPOSITORY / "cuda_ops").rglob("*.h"),
+        *(REPOSITORY / "cuda_ops").rglob("*.cu"),
+        *(REPOSITORY / "cuda_ops").rglob("*.cuh"),
     ):
         assert path.relative_to(REPOSITORY).as_posix() in names
 
