@@ -82,7 +82,7 @@ def test_down_and_up(scalar):
 @pytest.mark.parametrize("tile", config.TILES)
 def test_every_tile(tile):
     """Several tiles, and rows that change places."""
-    table = table_of("many", 3, 1, "cross")
+    table = table_of("many", 3, 1, "cross")[:, :700].clamp(max=699)
     x, weight = asymmetric(table.shape[1], 8).float(), asymmetric(7, 8, 16, seed=1).float()
     y = x.new_empty(len(x), 16)
     cuda._launch(GPU, x, weight, table, y, config.Config(tile, 16, 16, 4, 4))
@@ -93,7 +93,7 @@ def test_every_tile(tile):
 @pytest.mark.parametrize("splits", [4, 99])
 def test_weight_gradients_in_splits(splits, monkeypatch):
     """Most numbers of tiles are no multiple of 4, and 99 are more than there are tiles."""
-    table = table_of("many", 3, 1, "cross")
+    table = table_of("many", 3, 1, "cross")[:, :700].clamp(max=699)
     x, grad = (asymmetric(table.shape[1], 8, seed=seed).float() for seed in (0, 1))
     one = config.GradConfig(64, 16, 16, 4, 4, splits)
     monkeypatch.setattr(cuda, "grad_config_for", lambda *sizes: one)
@@ -105,7 +105,7 @@ def test_weight_gradients_in_splits(splits, monkeypatch):
 
 def test_a_plan_holds_every_row_and_every_pair_once(monkeypatch):
     monkeypatch.setattr(plan, "BLOCK", 512)
-    table = table_of("many", 3, 1, "cube")[:, :1500].clamp(max=1499)  # no plan is known of it
+    table = table_of("many", 3, 1, "cube")[:, :1100].clamp(max=1099)  # no plan is known of it
     made = plan.plan(GPU, table, table.shape[1], 64)
     order = made.order[: table.shape[1]]
     assert torch.equal(order.sort().values, torch.arange(table.shape[1]))
