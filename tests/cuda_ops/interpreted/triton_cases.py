@@ -47,8 +47,13 @@ def assert_same(
     assert_near(found, expected, len(grad), scalar)
 
 
-@pytest.mark.parametrize("scalar", SCALARS)
-@pytest.mark.parametrize("c_in, c_out", WIDTHS)
+@pytest.mark.parametrize(
+    "c_in, c_out, scalar",
+    [
+        *((*width, torch.bfloat16) for width in WIDTHS),
+        *((24, 20, scalar) for scalar in SCALARS[:2]),
+    ],
+)
 def test_submanifold(c_in, c_out, scalar):
     table = table_of("two", shape="cube" if c_in < 64 else "cross")
     x = asymmetric(table.shape[1], c_in).to(scalar)
