@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ops.runtime import Gpu, KernelUnavailableError, cpu_library, gpu_of
+from cuda_ops.runtime import KernelUnavailableError, cpu_library, gpu_of
 from cuda_ops.runtime.gpu import waits_for_every_launch
 
 LIBRARY = torch.library.Library("pc3d", "DEF")
@@ -123,21 +123,16 @@ def _served_by_cuda(name: str, cuda: Op, reference: Op) -> Op:
         if gpu is None or any(tensor.dtype == torch.float64 for tensor in tensors):
             return reference(*args)
         gpu.raise_complaints()
-        result = on_gpu(gpu, cuda, args)
+        try:
+            result = cuda(gpu, *args)
+        except KernelUnavailableError:
+            result = None
         if waits_for_every_launch():
             torch.cuda.synchronize(gpu.device)
             gpu.raise_complaints()
         return reference(*args) if result is None else result
 
     return run
-
-
-def on_gpu(gpu: Gpu, cuda: Op, args: Sequence[Any]) -> Any:
-    """What a kernel returns; None where it does not serve these arguments, or cannot be had."""
-    try:
-        return cuda(gpu, *args)
-    except KernelUnavailableError:
-        return None
 
 
 def once_differentiable(name: str) -> None:

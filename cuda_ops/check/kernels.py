@@ -78,10 +78,10 @@ def unet_maps(keys: Tensor, taps: Tensor, sizes: Sequence[int] = ()) -> list[Ten
     Args:
         keys: of the finest level.
         taps: on the device already, since a copy waits for a GPU.
-        sizes: of `unet_sizes`, as coordinates from a data worker bring them: no GPU is waited for.
+        sizes: of `unet_sizes`; where a `CoordSet` counted them before it left the CPU, no GPU is
+            waited for. Else it is once, instead of at every level.
     """
     found = [keys]
-    # With the sizes of all levels at hand, a GPU is waited for once instead of at every level.
     sizes = sizes or unet_sizes(keys)
     for level in range(LEVELS + 1):
         found.append(cuda_ops.neighbor_table(keys, taps))

@@ -125,12 +125,8 @@ def of_bound(got: Tensor, expected: Tensor, terms: int, tf32: bool = False) -> f
     Returns:
         At most 1 if all is well; infinite for another shape; for integers how many differ.
     """
-    if got.shape != expected.shape:
-        return float("inf")
-    if not expected.is_floating_point():
-        return float((got.cpu() != expected).sum())
-    if not expected.numel():
-        return 0.0
+    if (decided := _without_bound(got, expected)) is not None:
+        return decided
     magnitude = expected.abs()
     accumulated = 2 * torch.finfo(torch.float32).eps * terms**0.5 + tf32 * TF32_ROUNDING
     bound = torch.finfo(got.dtype).eps * magnitude + accumulated * magnitude.max()
@@ -140,14 +136,19 @@ def of_bound(got: Tensor, expected: Tensor, terms: int, tf32: bool = False) -> f
 
 def relative_error(got: Tensor, expected: Tensor) -> float:
     """The largest difference relative to the largest value; of integers, how many differ."""
+    if (decided := _without_bound(got, expected)) is not None:
+        return decided
+    largest = expected.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    return float((got.double().cpu() - expected).abs().max() / largest)
+
+
+def _without_bound(got: Tensor, expected: Tensor) -> float | None:
+    """How far off a result of the wrong shape, of integers, or of nothing is; None for others."""
     if got.shape != expected.shape:
         return float("inf")
     if not expected.is_floating_point():
         return float((got.cpu() != expected).sum())
-    if not expected.numel():
-        return 0.0
-    largest = expected.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-    return float((got.double().cpu() - expected).abs().max() / largest)
+    return None if expected.numel() else 0.0
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -16,6 +16,7 @@ from cuda_ops.check.kernels import (
     BACKWARD,
     CONV,
     KNOWN_MAPS,
+    MAPS,
     WEIGHT,
     Kernel,
     attention_kernels,
@@ -38,9 +39,9 @@ REFERENCE_RUNS = (1, 5)
 NEEDED = {
     *product((f"{CONV} {KERNEL_FORWARD}", f"{CONV} {WEIGHT}"), (64, 128)),
     *product((f"{ATTENTION} {KERNEL_FORWARD}", f"{ATTENTION} {BACKWARD}"), (128,)),
-    (KNOWN_MAPS, 0),
+    *product((MAPS, KNOWN_MAPS), (0,)),
 }
-"""Ops and channels of the targets, which are set for bfloat16 on rooms."""
+"""Ops and channels of the targets, which are set for bfloat16 on rooms; and what explains them."""
 STAGES = ("what targets need", "the rest of bfloat16 on rooms", "other types and clouds")
 """The order in which kernels are timed."""
 
@@ -261,7 +262,12 @@ def time_rivals(
             return done
         has_map = any(d.op == MAP and d.place == place.name for d in found.duels)
         ops = (FORWARD, BOTH) if has_map else (FORWARD, BOTH, MAP)
-        duels, notes = duel(place, channels, precision, watch, rivals, ops)
+        try:
+            duels, notes = duel(place, channels, precision, watch, rivals, ops)
+        except Exception as error:  # noqa: BLE001  one that throws is named, others go on
+            about = f"{place.name}, C={channels}, {precision.name}"
+            found.failed.append(f"rivals on {about}: {in_one_line(error)}")
+            continue
         found.duels.extend(duels)
         found.notes.extend(notes)
     return len(jobs)

@@ -88,11 +88,6 @@ def architecture_for(capability: tuple[int, int], known: Sequence[int]) -> str |
     return f"sm_{best}" if best // 10 == capability[0] else f"compute_{best}"
 
 
-def sources() -> list[Path]:
-    """The CUDA files of all ops, in a fixed order."""
-    return sorted(ROOT.glob("*/kernel.cu"))
-
-
 def source_hash(source: Path) -> str:
     """Hex digest of a kernel file, the headers and the flags."""
     digest = hashlib.sha256(repr(FLAGS).encode())

@@ -9,6 +9,9 @@ from functools import lru_cache
 
 import torch
 
+Argument = torch.Tensor | int | ctypes.Array[ctypes.c_int64]
+"""Of a kernel: a pointer, an int64, or a struct of these."""
+
 
 class DriverError(RuntimeError):
     """A call of the driver failed; the message says which, and why."""
@@ -60,7 +63,7 @@ class Module:
         grid: tuple[int, int],
         threads: int,
         stream: int,
-        arguments: Sequence[torch.Tensor | int | ctypes.Array[ctypes.c_int64]],
+        arguments: Sequence[Argument],
     ) -> None:
         """Launch a kernel whose parameters are pointers, int64, or structs of these.
 
@@ -79,7 +82,7 @@ class Module:
 
 
 def pack(
-    arguments: Sequence[torch.Tensor | int | ctypes.Array[ctypes.c_int64]],
+    arguments: Sequence[Argument],
 ) -> tuple[list[object], ctypes.Array[ctypes.c_void_p]]:
     """The values of a kernel's parameters, and their addresses; a tensor is its pointer."""
     values: list[object] = []

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.runtime import cubin, cuda_compiler
-from cuda_ops.runtime.driver import DriverError, Module, use_context
+from cuda_ops.runtime.driver import Argument, DriverError, Module, use_context
 from cuda_ops.runtime.load import REFERENCE, forced
 
 SCALARS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -32,8 +32,6 @@ MAX_ROWS = 65535
 _WORDS = 8
 _lock = threading.Lock()
 _log = logging.getLogger("cuda_ops")
-
-Argument = Tensor | int | ctypes.Array[ctypes.c_int64]
 
 
 class KernelUnavailableError(RuntimeError):
@@ -136,8 +134,9 @@ class Gpu:
             `"CUDA"`, `"Triton"` or `"reference"`, and where it came from, or why there is none.
         """
         if not cubin.source_of(op).exists():
-            known = self.made_by if self.has_triton(op) else self._broken
-            return "Triton" if op in self.made_by else "reference", known[op]
+            if self.has_triton(op):
+                return "Triton", self.made_by[op]
+            return "reference", self._broken[op]
         try:
             with self.guard():
                 self._module(op, {})
@@ -171,7 +170,11 @@ class Gpu:
         if any(self._words):
             first = self._errors[bytes(self._words).index(1)]
             ctypes.memset(self._words, 0, ctypes.sizeof(self._words))
-            raise type(first)(*first.args)  # a new one, without the traceback of the last time
+            # A new one, without the traceback of the last time.
+            raise type(first)(
+                f"{first} (found by an earlier call on {self.device}; CUDA_LAUNCH_BLOCKING=1 "
+                "raises it where it happens)"
+            )
 
     def _run(
         self,

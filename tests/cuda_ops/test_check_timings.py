@@ -18,6 +18,7 @@ from cuda_ops.check.kernels import (
     CONV,
     FORWARD,
     KNOWN_MAPS,
+    MAPS,
     WEIGHT,
     map_kernels,
 )
@@ -95,6 +96,29 @@ def test_rivals_are_timed_in_turn_and_one_that_throws_is_left_out(monkeypatch):
     assert timings.time_rivals(jobs, found, watch, names, time.monotonic() - 1) == 0
 
 
+def test_rivals_that_throw_are_named_and_the_others_go_on(monkeypatch):
+    """Out of memory in one must not lose what was timed before it, nor what comes after."""
+    place = Place.make("room", 200, CPU)
+    plan = Plan((("room", 200),), (32, 64), (64,), False)
+    jobs = timings.rival_jobs([place], plan, CPU)
+    found, watch = Found(), Stopwatch(CPU, 0, 1)
+    real = rivals.duel
+
+    def duel(place, channels, *others):
+        if channels == 32:
+            raise RuntimeError("out of memory")
+        return real(place, channels, *others)
+
+    monkeypatch.setattr(timings, "duel", duel)
+    done = timings.time_rivals(
+        jobs, found, watch, {"a rival": "that is not here"}, time.monotonic() + 60
+    )
+    assert done == len(jobs)
+    assert len(found.failed) == sum(job.channels == 32 for job in jobs) > 0
+    assert all("out of memory" in line and "C=32" in line for line in found.failed)
+    assert any("C=64" in note for note in found.notes)  # the other one was tried
+
+
 GPU_PLAN = Plan((("room", 200), ("room", 300), ("street", 200)), (64, 128, 256), (128, 64), False)
 
 
@@ -119,8 +143,8 @@ def test_what_targets_need_is_timed_first_then_bfloat16_on_rooms(pretended):
         for op in (f"{CONV} {FORWARD}", f"{CONV} {WEIGHT}"):
             assert {(place, op, 64), (place, op, 128)} < first
         assert {(place, f"{ATTENTION} {phase}", 128) for phase in (FORWARD, BACKWARD)} < first
-        assert (place, KNOWN_MAPS, 0) in first
-    assert len(first) == 14
+        assert {(place, MAPS, 0), (place, KNOWN_MAPS, 0)} <= first
+    assert len(first) == 16
     assert all(k.precision == BFLOAT16 or not k.channels for k in pretended if timings.rank(k) < 2)
     assert len(pretended) == len(set(map(str, pretended))) == 3 * (8 + 3 * (9 + 4 + 4) + 9)
 
@@ -146,7 +170,7 @@ def test_rivals_on_rooms_in_bfloat16_come_before_the_bulk_of_ours(pretended, mon
         return [isinstance(item, RivalJob) for item in pretended], found.notes
 
     rival, notes = moments(5000)
-    assert rival[:14] == [False] * 14 and rival[14:20] == [True] * 6 and not rival[20]
+    assert rival[:16] == [False] * 16 and rival[16:22] == [True] * 6 and not rival[22]
     assert sum(rival) == 3 * 3 * 4 and notes == []
     assert rival[-30:] == [True] * 30
     rival, notes = moments(40)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cuda_ops.runtime import cuda_compiler, gpu
-from cuda_ops.runtime.compiler import CompileError
+from cuda_ops.runtime.compiler import ROOT, CompileError
 from tests.cuda_ops.emulation.gpu import KERNEL
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90", "sm_100", "sm_120", "compute_90"]
@@ -21,7 +21,7 @@ VARIANTS = [
     {"PC3D_SCALAR_float32": "1", "PC3D_WIDTH": "4"},
     {"PC3D_SCALAR_float32": "1", "PC3D_WIDTH": "1"},
 ]
-SOURCES = {path.parent.name: path for path in cuda_compiler.sources()}
+SOURCES = {path.parent.name: path for path in sorted(ROOT.glob("*/kernel.cu"))}
 
 
 def compiler(name: str) -> cuda_compiler.CudaCompiler:

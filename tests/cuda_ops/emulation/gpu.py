@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from cuda_ops.runtime import compiler, cuda_compiler
-from cuda_ops.runtime.driver import pack
-from cuda_ops.runtime.gpu import Argument, Gpu, why_no_triton
+from cuda_ops.runtime.driver import Argument, pack
+from cuda_ops.runtime.gpu import Gpu, why_no_triton
 
 HERE = Path(__file__).parent
 ASCENDING, DESCENDING = 0, 1
