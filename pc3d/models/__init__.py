@@ -2,10 +2,12 @@
 
 from pc3d.models.api import SegmentationModel, SegmentationOutput, TransferableModel
 from pc3d.models.minkunet import MinkUNet
+from pc3d.models.spvcnn import PointBranch
 from pc3d.models.voxel_transformer import VoxelTransformer
 
 __all__ = [
     "MinkUNet",
+    "PointBranch",
     "SegmentationModel",
     "SegmentationOutput",
     "TransferableModel",

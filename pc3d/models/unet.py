@@ -33,6 +33,9 @@ class UNet(nn.Module):
         expand_down: the down convolution already has the stage's width (as in CodedVTR); otherwise
             it keeps its input's and the first block widens (as in Choy et al.).
 
+    Attributes:
+        widths: channels behind the stem and behind every stage.
+
     Raises:
         ValueError: `widths` and `depths` do not have the same even length.
     """
@@ -56,7 +59,7 @@ class UNet(nn.Module):
         num_stages = len(widths) // 2
         encoder = zip(widths[:num_stages], depths[:num_stages], blocks[:num_stages], strict=True)
         decoder = zip(widths[num_stages:], depths[num_stages:], blocks[num_stages:], strict=True)
-        self.stem = stem
+        self.stem, self.widths = stem, (stem_channels, *widths)
         self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         channels = stem_channels
@@ -74,13 +77,23 @@ class UNet(nn.Module):
         self.out_channels = channels
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        x = self.stem(x)
+        x, skips = self.encode(self.stem(x))
+        return self.decode(x, skips)
+
+    def encode(self, x: SparseTensor) -> tuple[SparseTensor, list[SparseTensor]]:
+        """From the stem's output to the coarsest features, and what each stage began with."""
         skips = []
         for down, blocks in zip(self.down, self.encoder, strict=True):
             skips.append(x)
             x = blocks(down(x))
-        for up, blocks in zip(self.up, self.decoder, strict=True):
-            skip = skips.pop()
+        return x, skips
+
+    def decode(
+        self, x: SparseTensor, skips: Sequence[SparseTensor], stages: slice = slice(None)
+    ) -> SparseTensor:
+        """Decoder stages in a row, all of them or a part; `skips` are those of `encode`."""
+        decoder = zip(self.up, self.decoder, reversed(skips), strict=True)
+        for up, blocks, skip in list(decoder)[stages]:
             x = blocks(up(x, skip.coords).cat(skip))
         return x
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
+from pc3d.models.spvcnn import run_backbone
 from pc3d.models.unet import HEAD_AXES, STEM_AXES, BlockFactory, UNet, conv_stem
 from pc3d.nn import BasicBlock, Codebook, VectorQuantizer
 from pc3d.nn.choice import balance_loss, observe_choices, usage_loss
@@ -34,6 +35,7 @@ class VoxelTransformer(nn.Module):
             (`pc3d.nn.choice`), `diversity` and `orthogonality` of the codes (`pc3d.nn.Codebook`).
             Each is the mean over all blocks. 0, or no entry, leaves it out. The commitment losses
             of blocks that quantise come with the output too, as these weigh them.
+        point_branch: makes a branch of points beside the U-Net, such as `PointBranch`.
 
     Raises:
         ValueError: a stage or regularizer that does not exist.
@@ -54,6 +56,7 @@ class VoxelTransformer(nn.Module):
         stem_channels: int = 32,
         stem_kernel_size: int = 3,
         regularizers: Mapping[str, float] | None = None,
+        point_branch: Callable[[UNet], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         unknown = set(attention_stages) - set(range(len(widths)))
@@ -70,18 +73,24 @@ class VoxelTransformer(nn.Module):
         blocks = [block if i in attention_stages else BasicBlock for i in range(len(widths))]
         stem = conv_stem(in_channels, stem_channels, stem_kernel_size)
         self.backbone = UNet(stem, stem_channels, widths, depths, blocks, expand_down=True)
+        self.point_branch = None if point_branch is None else point_branch(self.backbone)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
 
     def forward(self, batch: Batch) -> SegmentationOutput:
         """Logits [N, num_classes] at the voxels of the batch; auxiliary losses in training."""
         if not self.training:
-            return SegmentationOutput(self.head(self.backbone(batch.voxels).feats))
+            return SegmentationOutput(self._logits(batch))
         with observe_choices(self) as choices, observe(self, VectorQuantizer) as quantized:
-            logits = self.head(self.backbone(batch.voxels).feats)
+            logits = self._logits(batch)
         losses = self._aux_losses(list(choices.values()))
         if quantized:
             losses["commitment"] = mean([loss for _, _, loss in quantized.values()])
         return SegmentationOutput(logits, aux_losses=losses)
+
+    def _logits(self, batch: Batch) -> Tensor:
+        x = run_backbone(self.backbone, self.point_branch, batch.voxels)
+        logits: Tensor = self.head(x.feats)
+        return logits
 
     def _aux_losses(self, choices: Sequence[Tensor]) -> dict[str, Tensor]:
         books = [m for m in self.modules() if isinstance(m, Codebook) and len(m) > 1]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from pc3d.sparse import SparseTensor
 
 
-class BatchNorm(nn.Module):
-    """Batch normalization over all voxels of a batch.
+class RowNorm(nn.Module):
+    """Batch normalization over the rows of a matrix: points, or pairs of them.
 
     The torch module is a child, so that `nn.SyncBatchNorm.convert_sync_batchnorm` finds it. A
-    single voxel has no variance: in training it is normalized with the running statistics, where
+    single row has no variance: in training it is normalized with the running statistics, where
     torch would raise.
 
     Shape: [N, C] to [N, C].
@@ -21,11 +21,18 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm1d(channels)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, rows: Tensor) -> Tensor:
         bn = self.bn
-        if self.training and len(x.coords) == 1 and isinstance(bn, nn.BatchNorm1d):
-            feats = nn.functional.batch_norm(
-                x.feats, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
+        if self.training and len(rows) == 1 and isinstance(bn, nn.BatchNorm1d):
+            return nn.functional.batch_norm(
+                rows, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
             )
-            return x.with_feats(feats)
-        return x.with_feats(bn(x.feats))
+        normalized: Tensor = bn(rows)
+        return normalized
+
+
+class BatchNorm(RowNorm):
+    """Batch normalization over all voxels of a batch. Shape: [N, C] to [N, C]."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+        return x.with_feats(super().forward(x.feats))

@@ -4,7 +4,7 @@ from pc3d.sparse.conv import conv
 from pc3d.sparse.coords import CoordSet
 from pc3d.sparse.kernel_map import KernelMap
 from pc3d.sparse.points import Batch, PointBatch
-from pc3d.sparse.pointvoxel import devoxelize
+from pc3d.sparse.pointvoxel import PointVoxelMap
 from pc3d.sparse.relation import DOWN, KernelSpec
 from pc3d.sparse.tensor import SparseTensor
 
@@ -15,7 +15,7 @@ __all__ = [
     "KernelMap",
     "KernelSpec",
     "PointBatch",
+    "PointVoxelMap",
     "SparseTensor",
     "conv",
-    "devoxelize",
 ]

@@ -1,47 +1,106 @@
-"""From voxels back to points."""
+"""Between points and voxels of any stride."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from pc3d.sparse import SparseTensor, devoxelize
+import cuda_ops
+from pc3d.sparse import CoordSet, PointVoxelMap, SparseTensor
 from tests import oracle
 from tests.attack import CLOUDS, asymmetric
-from tests.sparse.test_points import batch_of
+from tests.parity import coords_of
 
-VOXEL_SIZE = 0.25
-
-
-@pytest.fixture
-def batch():
-    """Points spread within their voxels, in metres; fractions are exact in float32."""
-    found = batch_of(CLOUDS["three, one empty"])
-    within = (torch.arange(found.points.num_points * 3).view(-1, 3) % 7) / 8
-    found.points.xyz.copy_((found.points.xyz - 0.5 + within) * VOXEL_SIZE)
-    return found
+CLOUD = CLOUDS["three, one empty"]
 
 
-def test_nearest_gives_every_point_its_own_voxel(batch):
-    y = devoxelize(batch.voxels, batch, VOXEL_SIZE, "nearest")
-    assert torch.equal(y, batch.voxels.feats[batch.point2voxel])
+def level(coords: CoordSet, levels: int) -> CoordSet:
+    for _ in range(levels):
+        coords = coords.down()[0]
+    return coords
+
+
+def points_within(cloud=CLOUD) -> tuple[Tensor, Tensor]:
+    """Points spread within their voxels; fractions are exact in float32."""
+    rows = cloud.point_indices
+    within = (torch.arange(3 * len(rows)).view(-1, 3) % 7) / 8
+    return rows[:, 1:] + within, rows[:, 0].long()
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2])
-def test_trilinear_interpolates_on_the_lattice_of_the_features(batch, levels):
-    coords = batch.voxels.coords
-    for _ in range(levels):
-        coords = coords.down()[0]
+def test_devoxelize_interpolates_on_the_lattice_of_the_features(levels):
+    coords = level(coords_of(CLOUD), levels)
+    position, cloud = points_within()
     x = asymmetric(len(coords), 3)
-    y = devoxelize(SparseTensor(coords, x), batch, VOXEL_SIZE, "trilinear")
-    position = (batch.points.xyz.double() / (VOXEL_SIZE * 2**levels)).tolist()
-    cloud = batch.points.batch_index.tolist()
-    expected = oracle.trilinear(oracle.rows_of(coords.indices), x, cloud, position)
+    y = PointVoxelMap(position, cloud).devoxelize(SparseTensor(coords, x))
+    at = (position.double() / 2**levels).tolist()
+    expected = oracle.trilinear(oracle.rows_of(coords.indices), x, cloud.tolist(), at)
     torch.testing.assert_close(y, expected, rtol=0, atol=16 * torch.finfo(torch.float32).eps)
 
 
-def test_nearest_refuses_coarse_features(batch):
-    coarse = batch.voxels.coords.down()[0]
-    x = SparseTensor(coarse, torch.zeros(len(coarse), 1))
-    with pytest.raises(ValueError, match="stride=2"):
-        devoxelize(x, batch, VOXEL_SIZE, "nearest")
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_voxelize_is_the_mean_over_the_points_of_each_voxel(levels):
+    coords = level(coords_of(CLOUD), levels)
+    position, cloud = points_within()
+    feats = asymmetric(len(position), 3)
+    y = PointVoxelMap(position, cloud).voxelize(feats, coords)
+    assert y.coords is coords
+    cells = torch.cat([cloud.unsqueeze(1), (position / 2**levels).floor().long()], dim=1).tolist()
+    for row, found in zip(coords.indices.tolist(), y.feats, strict=True):
+        mine = [feats[i] for i, cell in enumerate(cells) if cell == row]
+        torch.testing.assert_close(found, torch.stack(mine).mean(dim=0))
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_a_lost_point_reaches_no_voxel_and_a_voxel_without_points_is_zero(levels):
+    coords = level(coords_of(CLOUD), levels)
+    position, cloud = points_within()
+    ways = PointVoxelMap(position, cloud)
+    feats = asymmetric(len(position), 3).requires_grad_()
+    lost = torch.cat([position, torch.tensor([[900.0, 900.0, 900.0]])])
+    also = PointVoxelMap(lost, torch.cat([cloud, torch.tensor([0])]))
+    poison = torch.full((1, 3), float("nan"), dtype=feats.dtype)
+    whole = also.voxelize(torch.cat([feats, poison]), coords).feats
+    assert torch.equal(whole, ways.voxelize(feats, coords).feats)
+    (grad,) = torch.autograd.grad(whole.sum(), feats)
+    assert torch.isfinite(grad).all()
+    assert not also.devoxelize(SparseTensor(coords, asymmetric(len(coords), 3)))[-1].any()
+    none = PointVoxelMap(lost[-1:], torch.tensor([0])).voxelize(poison, coords).feats
+    assert torch.equal(none, torch.zeros_like(none))
+
+
+def test_points_that_are_the_voxels_take_features_as_they_are():
+    coords = coords_of(CLOUD)
+    ways = PointVoxelMap.of_voxels(coords)
+    x = SparseTensor(coords, asymmetric(len(coords), 3))
+    assert ways.devoxelize(x) is x.feats
+    assert ways.voxelize(x.feats, coords).feats is x.feats
+    elsewhere = PointVoxelMap(ways.position, ways.cloud)
+    torch.testing.assert_close(elsewhere.devoxelize(x), x.feats)
+    torch.testing.assert_close(elsewhere.voxelize(x.feats, coords).feats, x.feats)
+
+
+def test_the_way_to_a_set_is_found_once(monkeypatch):
+    coarse, calls = level(coords_of(CLOUD), 2), []
+    real = cuda_ops.trilinear
+    monkeypatch.setattr(cuda_ops, "trilinear", lambda *args: calls.append(0) or real(*args))
+    ways = PointVoxelMap(*points_within())
+    for _ in range(2):
+        feats = ways.devoxelize(SparseTensor(coarse, asymmetric(len(coarse), 3)))
+        ways.voxelize(feats, coarse)
+    assert len(calls) == 1
+
+
+def test_gradients():
+    coarse = level(coords_of(CLOUD), 2)
+    ways = PointVoxelMap(*points_within())
+    x = asymmetric(len(coarse), 2).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: ways.voxelize(ways.devoxelize(SparseTensor(coarse, x)), coarse).feats, (x,)
+    )
+
+
+def test_positions_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"position must be \[4, 3\]"):
+        PointVoxelMap(torch.zeros(3, 3), torch.zeros(4, dtype=torch.int64))
