@@ -8,6 +8,7 @@ from cuda_ops.codebook_attention.op import codebook_attention, routed_codebook_a
 from cuda_ops.devoxelize.op import devoxelize, trilinear
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
+from cuda_ops.nearest_neighbors.op import nearest_neighbors
 from cuda_ops.neighbor_attention.op import neighbor_dot, neighbor_sum
 from cuda_ops.neighbor_table.op import down_table, level_sizes, lookup, neighbor_table
 from cuda_ops.runtime import synchronize
@@ -26,6 +27,7 @@ __all__ = [
     "lookup",
     "morton_decode",
     "morton_encode",
+    "nearest_neighbors",
     "neighbor_dot",
     "neighbor_sum",
     "neighbor_table",

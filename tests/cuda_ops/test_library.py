@@ -43,6 +43,7 @@ def samples() -> dict[str, tuple[object, ...]]:
     codes = asymmetric(8, 3, dtype=torch.float32, seed=3).requires_grad_()
     choice = asymmetric(len(keys), 2, 3, dtype=torch.float32, seed=4).requires_grad_()
     attention = (choice, codes, submanifold_tables("two"))
+    bounds = torch.tensor([0, len(x)])
     plain = (choice.detach(), codes.detach(), attention[2])
     return {
         "codebook_attention": (x, *attention),
@@ -55,6 +56,7 @@ def samples() -> dict[str, tuple[object, ...]]:
         "morton_encode": (indices,),
         "morton_decode": (keys,),
         "lookup": (keys, keys[:5] + 1),
+        "nearest_neighbors": (x.detach(), bounds, x.detach() + 0.1, bounds, 3, 0.5),
         "neighbor_table": (keys, torch.tensor(oracle.offsets(3), dtype=torch.int32)),
         "down_table": (keys, None),
         "level_sizes": (keys, 5),
