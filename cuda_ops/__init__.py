@@ -6,6 +6,7 @@ and runs on any device, the fake kernel, and the gradient. README.md lists formu
 
 from cuda_ops.codebook_attention.op import codebook_attention, routed_codebook_attention
 from cuda_ops.devoxelize.op import devoxelize, trilinear
+from cuda_ops.farthest_points.op import farthest_points
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
 from cuda_ops.nearest_neighbors.op import nearest_neighbors
@@ -22,6 +23,7 @@ __all__ = [
     "codebook_attention",
     "devoxelize",
     "down_table",
+    "farthest_points",
     "info",
     "level_sizes",
     "lookup",
