@@ -5,7 +5,7 @@
                                      weights[n, j, g(c)] (v[m, c] + (hidden[j, n] lift)[c])
 
 with m = table[j, n], nothing where there is no neighbour, and g(c) one of G groups of consecutive
-channels. `hidden` is the hidden layer of the MLP that encodes positions, and `lift` its last matrix.
+channels. `hidden` is the hidden layer of the MLP that encodes positions, `lift` its last matrix.
 In inference batch norms are affine and fold into q, k, lift and bias, so both ops together with a
 softmax are the whole attention. Points n and their neighbours m may be of different sets. Nothing
 of size [N, K, C] exists.
