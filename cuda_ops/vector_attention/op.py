@@ -30,6 +30,7 @@ from cuda_ops.library import (
     sum_dtype,
 )
 from cuda_ops.segment import sum_rows
+from cuda_ops.vector_attention import cpu
 
 
 def reference_logits(
@@ -111,12 +112,14 @@ _logits = define(
     lambda q, k, hidden, lift, bias, weight, table: q.new_empty(
         q.shape[0], table.shape[0], weight.shape[1], dtype=sum_dtype(q.dtype)
     ),
+    cpu.relation_logits,
     like=None,
 )
 _sum = define(
     "vector_sum(Tensor weights, Tensor v, Tensor hidden, Tensor lift, Tensor table) -> Tensor",
     reference_sum,
     lambda weights, v, hidden, lift, table: v.new_empty(table.shape[1], v.shape[1]),
+    cpu.vector_sum,
     like=1,
 )
 _grad_weights = define(
@@ -126,12 +129,14 @@ _grad_weights = define(
     lambda grad, v, hidden, lift, table, groups: grad.new_empty(
         table.shape[1], table.shape[0], groups, dtype=sum_dtype(grad.dtype)
     ),
+    cpu.grad_weights,
     like=None,
 )
 _grad_v = define(
     "vector_sum_grad_v(Tensor grad, Tensor weights, Tensor table, SymInt num_sources) -> Tensor",
     reference_grad_v,
     lambda grad, weights, table, num_sources: grad.new_empty(num_sources, grad.shape[1]),
+    cpu.grad_v,
 )
 _grad_hidden = define(
     "vector_sum_grad_hidden(Tensor grad, Tensor weights, Tensor lift, Tensor table) -> Tensor",
@@ -139,6 +144,7 @@ _grad_hidden = define(
     lambda grad, weights, lift, table: grad.new_empty(
         *table.shape, lift.shape[0], dtype=sum_dtype(grad.dtype)
     ),
+    cpu.grad_hidden,
     like=None,
 )
 _grad_lift = define(
@@ -147,6 +153,7 @@ _grad_lift = define(
     lambda grad, weights, hidden, table: grad.new_empty(
         hidden.shape[2], grad.shape[1], dtype=sum_dtype(grad.dtype)
     ),
+    cpu.grad_lift,
     like=None,
 )
 
