@@ -14,6 +14,7 @@ from cuda_ops.neighbor_attention.op import neighbor_dot, neighbor_sum
 from cuda_ops.neighbor_table.op import down_table, level_sizes, lookup, neighbor_table
 from cuda_ops.runtime import synchronize
 from cuda_ops.sparse_conv.op import sparse_conv
+from cuda_ops.vector_attention.op import relation_logits, vector_sum
 from cuda_ops.voxelize.op import voxel_first, voxel_mean, voxel_random, voxelize
 
 __all__ = [
@@ -33,10 +34,12 @@ __all__ = [
     "neighbor_dot",
     "neighbor_sum",
     "neighbor_table",
+    "relation_logits",
     "routed_codebook_attention",
     "sparse_conv",
     "synchronize",
     "trilinear",
+    "vector_sum",
     "voxel_first",
     "voxel_mean",
     "voxel_random",

@@ -144,6 +144,18 @@ def once_differentiable(name: str) -> None:
     torch.library.register_autograd(f"pc3d::{name}", refuse, lib=LIBRARY)
 
 
+def inference_only(name: str, *, features: Sequence[int] = ()) -> None:
+    """Refuse derivatives through the op `name`; autocast as in `differentiable`."""
+
+    def refuse(ctx: Any, *grads: Any) -> None:
+        raise RuntimeError(
+            f"pc3d::{name} is for inference and has no gradient; training composes it from "
+            "differentiable ops. Call it under torch.no_grad()."
+        )
+
+    differentiable(name, refuse, lambda ctx, inputs, output: None, features=features)
+
+
 def differentiable(
     name: str, backward: Op, setup_context: Callable[..., None], *, features: Sequence[int] = ()
 ) -> None:
