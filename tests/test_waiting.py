@@ -31,7 +31,15 @@ from tests.attack import CLOUDS
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "unique_dim")
 WAITING += ("unique_consecutive", "bincount", "equal", "is_nonzero")
 MODELS = ["minkunet14a", "voxel_tr_a", "voxel_tr_gumbel", "dwconv_a"]
-TRAINED = [*MODELS, "spvcnn_cr0p5", "voxel_tr_spv", "voxel_tr_topk", "voxel_tr_vq", "votr_a"]
+TRAINED = [
+    *MODELS,
+    "spvcnn_cr0p5",
+    "voxel_tr_spv",
+    "ptv1",
+    "voxel_tr_topk",
+    "voxel_tr_vq",
+    "votr_a",
+]
 """Not on a fake GPU: a build of torch for CPUs cannot index there."""
 
 
@@ -152,7 +160,7 @@ def test_maps_of_coordinates_that_are_on_the_gpu_wait_once(fake_gpu, monkeypatch
     def count(self: CoordSet) -> None:
         if not self._sizes:
             waited.append(self)
-            object.__setattr__(self, "_sizes", tuple(range(9, 0, -1)))
+            object.__setattr__(self, "_sizes", tuple((size,) for size in range(9, 0, -1)))
 
     monkeypatch.setattr(CoordSet, "_count_levels", count)
     for _ in range(4):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
+from pc3d.models.auxiliary import check_weights, listen
 from pc3d.models.spvcnn import run_backbone
 from pc3d.models.unet import HEAD_AXES, STEM_AXES, BlockFactory, UNet, conv_stem
-from pc3d.nn import BasicBlock, Codebook, VectorQuantizer
-from pc3d.nn.choice import balance_loss, observe_choices, usage_loss
-from pc3d.nn.observe import observe
+from pc3d.nn import BasicBlock
 from pc3d.sparse import Batch
 
 REGULARIZERS = ("usage", "balance", "diversity", "orthogonality")
@@ -64,12 +62,7 @@ class VoxelTransformer(nn.Module):
             raise ValueError(
                 f"attention_stages must be of 0 to {len(widths) - 1}; got {sorted(unknown)}"
             )
-        weights = {name: weight for name, weight in (regularizers or {}).items() if weight}
-        if set(weights) - set(REGULARIZERS):
-            raise ValueError(
-                f"regularizers must be of {', '.join(REGULARIZERS)}; got {', '.join(weights)}"
-            )
-        self.regularizers = weights
+        self.regularizers = check_weights(regularizers, REGULARIZERS)
         blocks = [block if i in attention_stages else BasicBlock for i in range(len(widths))]
         stem = conv_stem(in_channels, stem_channels, stem_kernel_size)
         self.backbone = UNet(stem, stem_channels, widths, depths, blocks, expand_down=True)
@@ -80,30 +73,11 @@ class VoxelTransformer(nn.Module):
         """Logits [N, num_classes] at the voxels of the batch; auxiliary losses in training."""
         if not self.training:
             return SegmentationOutput(self._logits(batch))
-        with observe_choices(self) as choices, observe(self, VectorQuantizer) as quantized:
+        with listen(self, self.regularizers) as losses:
             logits = self._logits(batch)
-        losses = self._aux_losses(list(choices.values()))
-        if quantized:
-            losses["commitment"] = mean([loss for _, _, loss in quantized.values()])
         return SegmentationOutput(logits, aux_losses=losses)
 
     def _logits(self, batch: Batch) -> Tensor:
         x = run_backbone(self.backbone, self.point_branch, batch.voxels)
         logits: Tensor = self.head(x.feats)
         return logits
-
-    def _aux_losses(self, choices: Sequence[Tensor]) -> dict[str, Tensor]:
-        books = [m for m in self.modules() if isinstance(m, Codebook) and len(m) > 1]
-        losses = {
-            "usage": lambda: [usage_loss(choice) for choice in choices],
-            "balance": lambda: [balance_loss(choice) for choice in choices],
-            "diversity": lambda: [book.diversity_loss() for book in books],
-            "orthogonality": lambda: [book.orthogonality_loss() for book in books],
-        }
-        found = {name: (weight, losses[name]()) for name, weight in self.regularizers.items()}
-        return {name: weight * mean(values) for name, (weight, values) in found.items() if values}
-
-
-def mean(losses: Sequence[Tensor]) -> Tensor:
-    """The mean of scalars."""
-    return torch.stack(list(losses)).mean()

@@ -3,6 +3,7 @@
 from pc3d.sparse.conv import conv
 from pc3d.sparse.coords import CoordSet
 from pc3d.sparse.kernel_map import KernelMap
+from pc3d.sparse.point_set import Neighbors, NeighborSearch, PointSet
 from pc3d.sparse.points import Batch, PointBatch
 from pc3d.sparse.pointvoxel import PointVoxelMap
 from pc3d.sparse.relation import DOWN, KernelSpec
@@ -14,7 +15,10 @@ __all__ = [
     "CoordSet",
     "KernelMap",
     "KernelSpec",
+    "NeighborSearch",
+    "Neighbors",
     "PointBatch",
+    "PointSet",
     "PointVoxelMap",
     "SparseTensor",
     "conv",

@@ -49,7 +49,7 @@ class CoordSet:
     _keys: Tensor
     _maps: dict[KernelSpec, KernelMap]
     _coarse: tuple[CoordSet, KernelMap] | None
-    _sizes: tuple[int, ...]
+    _sizes: tuple[tuple[int, ...], ...]
 
     def __init__(self, indices: Tensor, batch_size: int, stride: int = 1) -> None:
         keys = cuda_ops.morton_encode(indices)
@@ -123,21 +123,33 @@ class CoordSet:
         if self._coarse is None:
             if self.device.type == "cuda":
                 self._count_levels()
-            keys, table, table_t = cuda_ops.down_table(self._keys, *self._sizes[1:2])
+            num_coarse = map(sum, self._sizes[1:2])
+            keys, table, table_t = cuda_ops.down_table(self._keys, *num_coarse)
             coarse = CoordSet._trusted(keys, self.batch_size, self.stride * DOWN.stride)
             object.__setattr__(coarse, "_sizes", self._sizes[1:])
             object.__setattr__(self, "_coarse", (coarse, KernelMap(table, table_t)))
         assert self._coarse is not None
         return self._coarse
 
-    def _count_levels(self) -> None:
-        """Learn how many voxels there are at every coarser stride, all at once.
+    @property
+    def cloud_sizes(self) -> tuple[int, ...]:
+        """The number of voxels of every cloud."""
+        self._count_levels()
+        return self._sizes[0] if self._sizes else ()
 
-        The size of a coarse set is known from its content alone, so a GPU must be waited for; this
-        is the one copy from it that the maps of a network need.
+    def _count_levels(self) -> None:
+        """Learn how many voxels every cloud has at every coarser stride, all at once.
+
+        Sizes of coarse sets are known from their content alone, so a GPU must be waited for; what
+        comes from the CPU has counted there.
         """
-        if not self._sizes:
-            object.__setattr__(self, "_sizes", tuple(cuda_ops.level_sizes(self._keys).tolist()))
+        if not self._sizes and self.batch_size:
+            clouds = torch.arange(self.batch_size + 1, device=self.device, dtype=torch.int32)
+            begins = torch.searchsorted(self.indices[:, 0].contiguous(), clouds)
+            parts = self._keys.split(begins.diff().tolist())
+            levels = [cuda_ops.level_sizes(keys) for keys in parts]
+            sizes = torch.stack(levels, dim=1).tolist()
+            object.__setattr__(self, "_sizes", tuple(map(tuple, sizes)))
 
     def select(self, rows: Tensor) -> CoordSet:
         """The voxels at `rows` ([M] int64, ascending) as a set of its own."""

@@ -36,10 +36,11 @@ def test_every_pair_has_a_recipe():
         assert recipe_for(dataset, model) in choices("recipe"), (dataset, model)
 
 
+FAMILIES = ("minkunet34c", "voxel_tr", "dwconv_a", "votr_a", "spvcnn_cr1p0", "ptv1")
 # Composing takes half a second: every data set with a model of each recipe, every model once.
 PAIRS = sorted(
     {
-        *product(choices("dataset"), ("minkunet34c", "voxel_tr", "dwconv_a", "votr_a")),
+        *product(choices("dataset"), FAMILIES),
         *product(("scannet",), choices("model")),
     }
 )
@@ -206,6 +207,52 @@ PUBLISHED = {
             "loss._target_": "pc3d.losses.WeightedSum",
         },
     ),
+    "Point Transformer, S3DIS": (
+        ("dataset=s3dis", "model=ptv1"),
+        {
+            "dataset.reader.test_area": 5,
+            "dataset.voxel_size": 0.04,
+            "dataset.features": ["xyz", "color"],
+            "dataset.max_scenes": 16,
+            "optimizer._target_": "torch.optim.SGD",
+            "optimizer.lr": 0.5,
+            "optimizer.momentum": 0.9,
+            "optimizer.weight_decay": 1e-4,
+            "scheduler._target_": "pc3d.tasks.optim.multi_step",
+            "scheduler.milestones": [0.6, 0.8],
+            "scheduler.gamma": 0.1,
+            "trainer.max_epochs": 3000,  # 100, in each of which a room is seen 30 times
+            "loss._target_": "pc3d.losses.CrossEntropy",
+            "augment.train": Contains("RandomScale", "ChromaticTranslation", "SphereCrop"),
+        },
+    ),
+    "SPVNAS, SemanticKITTI, SPVCNN": (
+        ("dataset=semantickitti", "model=spvcnn_cr0p64"),
+        {
+            "model.point_branch.dropout": 0.3,
+            "dataset.voxel_size": 0.05,
+            "optimizer.lr": 0.24,
+            "scheduler._target_": "pc3d.tasks.optim.cosine",
+            "trainer.max_epochs": 15,
+        },
+    ),
+    "Pointcept, SemanticKITTI, SPVCNN": (
+        (
+            "dataset=semantickitti",
+            "model=spvcnn_cr1p0",
+            "recipe=semantickitti_spvcnn_pointcept",
+        ),
+        {
+            "optimizer._target_": "torch.optim.AdamW",
+            "optimizer.lr": 2e-3,
+            "optimizer.weight_decay": 5e-3,
+            "scheduler._target_": "pc3d.tasks.optim.one_cycle",
+            "scheduler.pct_start": 0.04,
+            "scheduler.final_div_factor": 100.0,
+            "trainer.max_epochs": 50,
+            "augment.train": Contains("RandomFlip", "RandomScale", "RandomJitter"),
+        },
+    ),
     "SPVNAS, SemanticKITTI": (
         ("dataset=semantickitti", "model=minkunet_cr1p0"),
         {
@@ -238,6 +285,8 @@ def test_published_recipes(row):
         ("scannet", "minkunet14a", "scannet_minkunet"),
         ("scannet", "voxel_tr", "scannet_voxel_tr"),
         ("scannet", "voxel_tr_s", "scannet_voxel_tr"),
+        ("scannet", "voxel_tr_spv", "scannet_voxel_tr"),
+        ("s3dis", "ptv1_vq", "s3dis_ptv1"),
         ("scannet", "minkunet34c_pointcept", "scannet_minkunet34c_pointcept"),
         ("scannet", "votr_m", "scannet_votr"),
         ("synthetic", "votr_m", "synthetic"),

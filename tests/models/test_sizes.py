@@ -24,6 +24,8 @@ SIZES = {
     "minkunet_cr0p64": (4, 19, 8_771_298),
     "minkunet_cr1p0": (4, 19, 21_723_315),
     "minkunet_m": (6, 20, 6_737_428),
+    "ptv1": (6, 13, 7_767_729),
+    "ptv1_vq": (6, 13, 6_187_569),
     "spvcnn_cr0p5": (4, 19, 5_449_267),
     "spvcnn_cr0p64": (4, 19, 8_793_617),
     "spvcnn_cr1p0": (4, 19, 21_778_003),
@@ -47,8 +49,8 @@ SIZES = {
 }
 """Channels in, classes, and the published or twice computed number of parameters.
 
-Nobody published those of `votr`, `voxel_tr_vq` and the `m` sizes; the latter shall be within 3 % of
-`voxel_tr`.
+Nobody published those of `votr`, `voxel_tr_vq`, `ptv1_vq` and the `m` sizes; the latter shall be
+within 3 % of `voxel_tr`.
 """
 
 

@@ -1,0 +1,85 @@
+"""Between the point sets of a point transformer (Zhao et al. 2021, arXiv 2012.09164)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import cuda_ops
+from pc3d.nn.norm import RowNorm
+from pc3d.nn.vector_attention import pick, spread
+from pc3d.sparse import Neighbors, PointSet
+
+
+class TransitionDown(nn.Module):
+    """To the points of a coarser set: the maximum over a layer on every neighbour.
+
+        y[n, c] = max over neighbours m of  relu(norm(W [p[m] - p[n], x[m]]))
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+
+    Shape: [M, C_in] to [N, C_out]; 0 where a point has no neighbour.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 + in_channels, out_channels, bias=False)
+        self.norm = RowNorm(out_channels)
+
+    def forward(self, x: Tensor, near: Neighbors) -> Tensor:
+        """[N, C_out] from [M, C_in] and the neighbours of N points among the M."""
+        position, feature = self.linear.weight.split([3, x.shape[1]], dim=1)
+        ones = torch.ones(1, near.table.numel(), device=x.device)
+        found = cuda_ops.devoxelize(
+            nn.functional.linear(x, feature), near.table.reshape(1, -1), ones
+        )
+        rows = found + nn.functional.linear(near.relative.flatten(0, 1), position)
+        rows = spread(self.norm(pick(rows, near)).relu(), near, 0.0)
+        # All are at least 0, and so is what is missing.
+        return rows.unflatten(0, near.table.shape).amax(dim=0)
+
+
+class TransitionUp(nn.Module):
+    """To the points of a finer set: its own features plus interpolated coarse ones.
+
+    Args:
+        in_channels: C_in of the coarse set.
+        out_channels: C_out, channels of the finer set too.
+
+    Shape: [N, C_out] and [M, C_in] to [N, C_out].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.skip, self.lift = layer(out_channels, out_channels), layer(in_channels, out_channels)
+
+    def forward(self, x: Tensor, points: PointSet, coarse: Tensor, of: PointSet) -> Tensor:
+        """[N, C_out] from `x` at `points` and `coarse` at the points `of`."""
+        found: Tensor = self.skip(x)
+        return found + cuda_ops.devoxelize(self.lift(coarse), *points.interpolation(of))
+
+
+class GlobalContext(nn.Module):
+    """Every point's features beside the mean of its cloud. Shape: [N, C] to [N, C]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mean = nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
+        self.join = layer(2 * channels, channels)
+
+    def forward(self, x: Tensor, points: PointSet) -> Tensor:
+        counts = points.offsets.diff().clamp(min=1)
+        mean = self.mean(cuda_ops.voxel_mean(x, points.cloud, counts))
+        everywhere = cuda_ops.devoxelize(
+            mean, points.cloud.unsqueeze(0), torch.ones(1, len(x), device=x.device)
+        )
+        joined: Tensor = self.join(torch.cat([x, everywhere], dim=1))
+        return joined
+
+
+def layer(in_channels: int, out_channels: int, bias: bool = True) -> nn.Sequential:
+    """A layer on every point, with batch norm and ReLU. [N, C_in] to [N, C_out]."""
+    linear = nn.Linear(in_channels, out_channels, bias=bias)
+    return nn.Sequential(linear, RowNorm(out_channels), nn.ReLU())
