@@ -145,7 +145,7 @@ class CoordSet:
         """
         if not self._sizes and self.batch_size:
             clouds = torch.arange(self.batch_size + 1, device=self.device, dtype=torch.int32)
-            begins = torch.searchsorted(self.indices[:, 0].contiguous(), clouds)
+            begins = torch.searchsorted(self.indices.select(1, 0).contiguous(), clouds)
             parts = self._keys.split(begins.diff().tolist())
             levels = [cuda_ops.level_sizes(keys) for keys in parts]
             sizes = torch.stack(levels, dim=1).tolist()
