@@ -144,8 +144,8 @@ class CoordSet:
         comes from the CPU has counted there.
         """
         if not self._sizes and self.batch_size:
-            clouds = torch.arange(self.batch_size + 1, device=self.device, dtype=torch.int32)
-            begins = torch.searchsorted(self.indices.select(1, 0).contiguous(), clouds)
+            clouds = torch.arange(self.batch_size + 1, device=self.device)
+            begins = torch.searchsorted(self.indices.select(1, 0).long(), clouds)
             parts = self._keys.split(begins.diff().tolist())
             levels = [cuda_ops.level_sizes(keys) for keys in parts]
             sizes = torch.stack(levels, dim=1).tolist()
