@@ -28,7 +28,7 @@ import cuda_ops
 from benchmarks.options import count, parse_names, values_of
 from benchmarks.report import machine_facts
 from benchmarks.spconv_unet import SpconvMinkUNet
-from benchmarks.steps import LEARNING_RATE, MOMENTUM, Problem, build_model
+from benchmarks.steps import CONF, LEARNING_RATE, MOMENTUM, Problem, build_model
 from benchmarks.work import work_of
 from cuda_ops.check.devices import device_of
 from cuda_ops.check.facts import gpu
@@ -41,6 +41,8 @@ from pc3d.models import MinkUNet
 from pc3d.utils.files import write_json
 
 NETWORKS = ("minkunet18a", "minkunet_m", "voxel_tr_a")
+KNOWN = tuple(sorted(path.stem for path in CONF.parent.glob("*.yaml")))
+"""What `networks=` can name."""
 PRECISIONS = {"cpu": ("float32",), "cuda": ("bfloat16", "float32")}
 INFERENCE, WITH_MAPS, STEP = "inference", "inference with maps", "training step"
 RIVAL = "spconv-triton"
@@ -88,7 +90,7 @@ class Options:
         return cls(
             device=device_of(values["device"]),
             points=tuple(count("points", number) for number in values["points"].split(",")),
-            networks=parse_names("networks", values["networks"], NETWORKS),
+            networks=parse_names("networks", values["networks"], KNOWN),
             out=out,
             **numbers,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pc3d.sparse import SparseTensor
@@ -29,6 +30,13 @@ class RowNorm(nn.Module):
             )
         normalized: Tensor = bn(rows)
         return normalized
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift, [C] each, that the norm is in evaluation."""
+        bn = self.bn
+        assert bn.running_mean is not None and bn.running_var is not None
+        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+        return scale, bn.bias - bn.running_mean * scale
 
 
 class BatchNorm(RowNorm):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import cuda_ops
 from pc3d.nn.norm import RowNorm
-from pc3d.nn.vector_attention import pick, spread
+from pc3d.nn.vector_attention import learns, ones, pick, spread
 from pc3d.sparse import Neighbors, PointSet
 
 
@@ -31,14 +31,26 @@ class TransitionDown(nn.Module):
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         """[N, C_out] from [M, C_in] and the neighbours of N points among the M."""
         position, feature = self.linear.weight.split([3, x.shape[1]], dim=1)
-        ones = torch.ones(1, near.table.numel(), device=x.device)
-        found = cuda_ops.devoxelize(
-            nn.functional.linear(x, feature), near.table.reshape(1, -1), ones
-        )
+        combine = self._of_pairs if learns(self) else self._tap_by_tap
+        return combine(nn.functional.linear(x, feature), position, near)
+
+    def _of_pairs(self, x: Tensor, position: Tensor, near: Neighbors) -> Tensor:
+        found = cuda_ops.devoxelize(x, near.table.reshape(1, -1), ones(near.table.numel(), x))
         rows = found + nn.functional.linear(near.relative.flatten(0, 1), position)
         rows = spread(self.norm(pick(rows, near)).relu(), near, 0.0)
         # All are at least 0, and so is what is missing.
         return rows.unflatten(0, near.table.shape).amax(dim=0)
+
+    def _tap_by_tap(self, x: Tensor, position: Tensor, near: Neighbors) -> Tensor:
+        """The same where the norm is a constant map, without features of all pairs."""
+        scale, shift = self.norm.affine()
+        x, position = x * scale, position * scale.unsqueeze(1)
+        largest = x.new_zeros(near.table.shape[1], x.shape[1])
+        for table, relative in zip(near.table, near.relative, strict=True):
+            rows = cuda_ops.devoxelize(x, table.unsqueeze(0), ones(len(table), x))
+            rows = rows + nn.functional.linear(relative, position, shift)
+            largest = largest.maximum(torch.where(table.unsqueeze(1) < 0, 0.0, rows))
+        return largest
 
 
 class TransitionUp(nn.Module):
@@ -72,9 +84,7 @@ class GlobalContext(nn.Module):
     def forward(self, x: Tensor, points: PointSet) -> Tensor:
         counts = points.offsets.diff().clamp(min=1)
         mean = self.mean(cuda_ops.voxel_mean(x, points.cloud, counts))
-        everywhere = cuda_ops.devoxelize(
-            mean, points.cloud.unsqueeze(0), torch.ones(1, len(x), device=x.device)
-        )
+        everywhere = cuda_ops.devoxelize(mean, points.cloud.unsqueeze(0), ones(len(x), x))
         joined: Tensor = self.join(torch.cat([x, everywhere], dim=1))
         return joined
 

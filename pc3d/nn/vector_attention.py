@@ -58,10 +58,8 @@ class VectorAttention(nn.Module):
         """[N, C] from features [N, C] and the neighbours of the N points among themselves."""
         hidden = self._hidden(near)
         queries, keys = self.relation(x)
-        if torch.is_grad_enabled() or self.training:
-            rows = self._rows(queries, keys, hidden, near)
-        else:
-            rows = self._fused_rows(queries, keys, hidden, near)
+        rows_of = self._rows if learns(self) else self._fused_rows
+        rows = rows_of(queries, keys, hidden, near)
         taps, num_points = near.table.shape
         scores = spread(self.weigh(rows), near, -torch.inf).unflatten(0, (taps, num_points))
         precise = torch.promote_types(scores.dtype, torch.float32)
@@ -77,17 +75,14 @@ class VectorAttention(nn.Module):
 
     def _rows(self, queries: Tensor, keys: Tensor, hidden: Tensor, near: Neighbors) -> Tensor:
         """[E, G], the reduced relation of every pair."""
-        found = cuda_ops.devoxelize(keys, near.table.reshape(1, -1), _ones(near.table))
+        found = cuda_ops.devoxelize(keys, near.table.reshape(1, -1), ones(near.table.numel(), keys))
         relation = found.unflatten(0, near.table.shape) - queries + self.lift(hidden)
         rows: Tensor = self.reduce(self.norm(pick(relation.flatten(0, 1), near)).relu())
         return rows
 
     def _fused_rows(self, queries: Tensor, keys: Tensor, hidden: Tensor, near: Neighbors) -> Tensor:
         """`_rows` with the norm folded into what comes before it."""
-        bn = self.norm.bn
-        assert bn.running_mean is not None and bn.running_var is not None
-        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-        shift = bn.bias - bn.running_mean * scale
+        scale, shift = self.norm.affine()
         logits = cuda_ops.relation_logits(
             queries * scale,
             keys * scale,
@@ -139,6 +134,11 @@ class PointTransformerBlock(nn.Module):
         return y.relu()
 
 
+def learns(module: nn.Module) -> bool:
+    """Whether norms see statistics or gradients are asked for: pairs then have features."""
+    return module.training or torch.is_grad_enabled()
+
+
 def pick(rows: Tensor, near: Neighbors) -> Tensor:
     """Of a row per place in the table, [K * N, C], those with a neighbour, [E, C]."""
     return rows if near.pairs is None else rows.index_select(0, near.pairs)
@@ -152,6 +152,6 @@ def spread(rows: Tensor, near: Neighbors, missing: float) -> Tensor:
     return places.index_copy(0, near.pairs, rows)
 
 
-def _ones(table: Tensor) -> Tensor:
-    """[1, K * N], the weights of a sum that only gathers."""
-    return torch.ones(1, table.numel(), device=table.device)
+def ones(num: int, like: Tensor) -> Tensor:
+    """[1, num], the weights of a sum that only gathers, on the device of a tensor."""
+    return torch.ones(1, num, device=like.device)
