@@ -17,18 +17,10 @@ using namespace pc3d;
 
 namespace {
 
-#ifndef PC3D_BUCKET
-#define PC3D_BUCKET 32
-#endif
-#ifndef PC3D_GROUP
-#define PC3D_GROUP 64
-#endif
-#ifndef PC3D_SORTED
-#define PC3D_SORTED 32
-#endif
-constexpr int64_t kBucket = PC3D_BUCKET;  // points
-constexpr int64_t kGroup = PC3D_GROUP;  // buckets
-constexpr int64_t kFewSamples = PC3D_SORTED;  // for fewer, sorting costs more than it saves
+constexpr int64_t kBucket = 64;          // points
+constexpr int64_t kGroup = 64;           // buckets
+constexpr int64_t kSortedSamples = 100;  // for fewer, sorting costs more than it saves
+constexpr int kGuesses = 9;
 constexpr float kInfinity = __builtin_inff();
 constexpr float kPicked = -1;  // the distance of what is picked, or is no point
 
@@ -139,7 +131,7 @@ int64_t floats_of(int64_t points) {
          Boxes::kArrays * (bucket_space(points) + group_space(points));
 }
 
-// Brings the points in [0, num) whose coordinate is below (or at most) `pivot` to the front; returns
+// Brings the points whose coordinate is below `pivot` (kOrEqual: or just that) to the front; returns
 // how many there are. Without branches, which would be guessed wrongly half of the time.
 template <bool kOrEqual>
 int64_t partition(Point* points, int64_t num, int axis, float pivot) {
@@ -153,20 +145,33 @@ int64_t partition(Point* points, int64_t num, int axis, float pivot) {
   return front;
 }
 
+// About the coordinate with `wanted` smaller ones, from a sample of the points.
+float guess(const Point* points, int64_t num, int64_t wanted, int axis, uint32_t& random) {
+  float sample[kGuesses];
+  for (int i = 0; i < kGuesses; ++i) {
+    random = random * 1664525u + 1013904223u;
+    const float at = points[static_cast<uint64_t>(random) * num >> 32].at[axis];
+    int place = i;
+    for (; place > 0 && sample[place - 1] > at; --place) sample[place] = sample[place - 1];
+    sample[place] = at;
+  }
+  return sample[wanted * kGuesses / num];
+}
+
 // Brings the `wanted` points with the smallest coordinates to the front.
 void select(Point* points, int64_t num, int64_t wanted, int axis, uint32_t& random) {
   while (wanted > 0 && wanted < num) {
-    random = random * 1664525u + 1013904223u;
-    const float pivot = points[random % static_cast<uint64_t>(num)].at[axis];
+    const float pivot = guess(points, num, wanted, axis, random);
     int64_t front = partition<false>(points, num, axis, pivot);
+    if (front == 0) {  // the pivot is the smallest there is, and perhaps all points have it
+      front = partition<true>(points, num, axis, pivot);
+      if (wanted <= front) return;
+    }
     if (wanted < front) {
       num = front;
-      continue;
+    } else {
+      points += front, num -= front, wanted -= front;
     }
-    points += front, num -= front, wanted -= front;
-    front = partition<true>(points, num, axis, pivot);
-    if (wanted <= front) return;
-    points += front, num -= front, wanted -= front;
   }
 }
 
@@ -212,7 +217,7 @@ class Cloud {
       sorted[i].row = static_cast<int32_t>(i);
     }
     uint32_t random = 1;
-    if (num_samples >= kFewSamples) sort_into_buckets(sorted, num, random);
+    if (num_samples >= kSortedSamples) sort_into_buckets(sorted, num, random);
     for (int64_t i = 0; i < slots; ++i) {
       const Point& point = sorted[i < num ? i : num - 1];
       for (int axis = 0; axis < 3; ++axis) at_[axis][i] = point.at[axis];

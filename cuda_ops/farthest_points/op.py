@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cuda_ops.farthest_points import cpu
+from cuda_ops.farthest_points import cpu, cuda
 from cuda_ops.farthest_points.sizes import check_sizes
 from cuda_ops.library import define
 
@@ -48,6 +48,7 @@ _farthest_points = define(
     reference_farthest_points,
     lambda points, offsets, num_samples: offsets.new_empty(sum(num_samples)),
     cpu.farthest_points,
+    cuda.farthest_points,
     like=None,
 )
 

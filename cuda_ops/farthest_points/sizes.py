@@ -37,5 +37,15 @@ def check_sizes(points: Tensor, offsets: Tensor, num_samples: Sequence[int]) -> 
     return bounds
 
 
+def refuse_negative(num_samples: Sequence[int]) -> None:
+    """What can be said of numbers of samples before a GPU has been heard.
+
+    Raises:
+        ValueError: one of them is below 0.
+    """
+    if any(wanted < 0 for wanted in num_samples):
+        raise ValueError(f"num_samples must be at least 0; got {_shown(num_samples)}")
+
+
 def _shown(values: Sequence[int]) -> str:
     return str(list(values)) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, ...]"
