@@ -1,11 +1,11 @@
 // Exact farthest point sampling with buckets of near points (QuickFPS, Han et al. 2023, arXiv
 // 2208.08795): a pick looks only at buckets that it may change.
 //
-// Points are sorted into a k-d tree of three levels: groups, buckets of a group, points of a bucket.
-// A box keeps the largest distance of its points to what has been picked; a pick that is no nearer
-// to the box than that changes none of them. Distances are rounded monotonically, so the distance
-// to a box, computed by the same operations, is never above the distance to a point in it: the same
-// rows come out as without a tree.
+// Points are sorted into a k-d tree of three levels: groups, buckets of a group, points of a
+// bucket. A box keeps the largest distance of its points to what has been picked; a pick that is no
+// nearer to the box than that changes none of them. Distances are rounded monotonically, so the
+// distance to a box, computed by the same operations, is never above the distance to a point in it:
+// the same rows come out as without a tree.
 #include <stdint.h>
 #include <string.h>
 
@@ -127,12 +127,11 @@ int64_t group_space(int64_t points) { return round_up(num_groups(points), kLanes
 
 int64_t floats_of(int64_t points) {
   const int64_t slots = num_buckets(points) * kBucket;
-  return 4 * points + 5 * slots +
-         Boxes::kArrays * (bucket_space(points) + group_space(points));
+  return 4 * points + 5 * slots + Boxes::kArrays * (bucket_space(points) + group_space(points));
 }
 
-// Brings the points whose coordinate is below `pivot` (kOrEqual: or just that) to the front; returns
-// how many there are. Without branches, which would be guessed wrongly half of the time.
+// Brings the points whose coordinate is below `pivot` (kOrEqual: or just that) to the front;
+// returns how many there are. Without branches, which would be guessed wrongly half of the time.
 template <bool kOrEqual>
 int64_t partition(Point* points, int64_t num, int axis, float pivot) {
   int64_t front = 0;

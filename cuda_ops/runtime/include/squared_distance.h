@@ -1,8 +1,8 @@
 // Squared distances with every operation rounded: the same bits on every processor.
 //
 // A compiler may contract a product and a sum to a fused multiply-add, which rounds once: distances
-// that tie in one kernel would not in another. On a CPU the product goes through an empty asm, which
-// the compiler does not see through; CUDA has functions that it does not contract.
+// that tie in one kernel would not in another. On a CPU the product goes through an empty asm,
+// which the compiler does not see through; CUDA has functions that it does not contract.
 #pragma once
 #include "portable.h"
 
