@@ -87,7 +87,9 @@ PC3D_KERNEL farthest_points(const float* points, int64_t num_points, const int64
       const Word rank = rank_of(far, i);
       if (rank > mine) mine = rank;
     }
-    last = 0xFFFFFFFFu - static_cast<uint32_t>(largest(mine));
+    const Word best = largest(mine);
+    if (best == 0) return;  // clouds that overlap take points from each other
+    last = 0xFFFFFFFFu - static_cast<uint32_t>(best);
     if (threadIdx.x == 0) rows[starts[cloud] + pick] = first + last;
   }
 }
