@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -104,6 +105,7 @@ def make_data(scene: Scene) -> Data:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     return {
+        "bounds": torch.tensor([0, *accumulate(scene.sizes)]),
         **{"indices": indices, "keys": keys, "unique": unique, "batch": batch},
         **{"point2voxel": point2voxel, "counts": counts, "offsets": offsets},
         **{"table": tables[0], "table2": tables[1], "table3": tables[2], "down": down, "up": up},
@@ -258,6 +260,12 @@ def _voxel_mean(d: Data) -> list[Tensor]:
     return with_gradients(cuda_ops.voxel_mean, d["grad_up"], d["feats"], constants=constants)
 
 
+def _farthest(d: Data) -> list[Tensor]:
+    """On integers, whose squares float32 holds, and which tie."""
+    cells = d["indices"][:, 1:].to(d["position"].dtype)
+    return [cuda_ops.farthest_points(cells, d["bounds"], (d["bounds"].diff() // 8).tolist())]
+
+
 CASES: dict[str, Case] = {
     "morton_encode": lambda d: [cuda_ops.morton_encode(d["indices"])],
     "morton_decode": lambda d: [cuda_ops.morton_decode(d["keys"])],
@@ -271,6 +279,7 @@ CASES: dict[str, Case] = {
     "level_sizes": lambda d: [cuda_ops.level_sizes(d["unique"])],
     "down_table": lambda d: list(cuda_ops.down_table(d["unique"])),
     "trilinear": lambda d: list(cuda_ops.trilinear(d["unique"], d["batch"], d["position"])),
+    "farthest_points": _farthest,
 }
 """Ops on keys and positions: the same in every precision, and not defined for permuted keys."""
 FEATURE_CASES: dict[str, Case] = {

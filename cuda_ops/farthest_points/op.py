@@ -11,44 +11,14 @@ on every processor, and all kernels pick the same rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from cuda_ops.farthest_points import cpu, cuda
+from cuda_ops.farthest_points.sizes import check_sizes
 from cuda_ops.library import define
-
-
-def check_sizes(points: Tensor, offsets: Tensor, num_samples: Sequence[int]) -> list[int]:
-    """The offsets as integers; waits for a GPU.
-
-    Raises:
-        ValueError: offsets that are not those of clouds, more samples than points, or points that
-            are not finite.
-    """
-    bounds: list[int] = offsets.tolist()
-    pairs = list(zip(bounds, bounds[1:], strict=False))
-    if bounds[0] != 0 or bounds[-1] != len(points) or any(end < first for first, end in pairs):
-        raise ValueError(
-            f"offsets must ascend from 0 to the {len(points)} points; got {_shown(bounds)}. They "
-            "are the sums of the clouds' sizes, with a leading 0."
-        )
-    for cloud, ((first, end), wanted) in enumerate(zip(pairs, num_samples, strict=True)):
-        if not 0 <= wanted <= end - first:
-            raise ValueError(
-                f"num_samples must lie between 0 and a cloud's size; got {wanted} for cloud "
-                f"{cloud} of {end - first} points. Take min(wanted, size)."
-            )
-    num_bad = int((~points.isfinite()).any(dim=1).sum())
-    if num_bad:
-        raise ValueError(
-            f"points must be finite; {num_bad} of {len(points)} have NaN or infinite coordinates. "
-            "Remove them first."
-        )
-    return bounds
-
-
-def _shown(values: Sequence[int]) -> str:
-    return str(list(values)) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, ...]"
 
 
 def reference_farthest_points(
@@ -56,7 +26,7 @@ def reference_farthest_points(
 ) -> Tensor:
     bounds = check_sizes(points, offsets, num_samples)
     rows = [offsets.new_empty(0)]
-    for first, end, wanted in zip(bounds, bounds[1:], num_samples, strict=False):
+    for (first, end), wanted in zip(pairwise(bounds), num_samples, strict=True):
         rows.append(first + _farthest(points[first:end], wanted))
     return torch.cat(rows)
 
@@ -77,6 +47,8 @@ _farthest_points = define(
     "farthest_points(Tensor points, Tensor offsets, SymInt[] num_samples) -> Tensor",
     reference_farthest_points,
     lambda points, offsets, num_samples: offsets.new_empty(sum(num_samples)),
+    cpu.farthest_points,
+    cuda.farthest_points,
     like=None,
 )
 

@@ -13,6 +13,7 @@ from cuda_ops.codebook_attention import cpu as attention_cpu
 from cuda_ops.codebook_attention import op as attention_op
 from cuda_ops.devoxelize import cpu as devoxelize_cpu
 from cuda_ops.devoxelize import op as devoxelize_op
+from cuda_ops.farthest_points import cpu as farthest_cpu
 from cuda_ops.morton import cpu as morton_cpu
 from cuda_ops.neighbor_attention import cpu as neighbor_cpu
 from cuda_ops.neighbor_attention import op as neighbor_op
@@ -272,6 +273,8 @@ def every_float_result(library: CpuLibrary) -> list[Tensor]:
     results.append(attention_cpu.grad_v(library, results[-1], choice, codes, tables))
     v, grad = results[-2:]
     results += attention_cpu.grad_codes(library, v, choice, codes, tables, grad)
+    bounds = torch.tensor([0, 1500, 1600, 4000])
+    results.append(farthest_cpu.farthest_points(library, position, bounds, [200, 100, 700]))
     point2voxel, counts = torch.arange(4000) % 50, torch.full((50,), 80)
     return [*results, voxelize_cpu.voxel_mean(library, y, point2voxel, counts)]
 

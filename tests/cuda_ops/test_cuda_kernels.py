@@ -13,6 +13,8 @@ from cuda_ops.codebook_attention import cuda as attention_cuda
 from cuda_ops.codebook_attention import op as attention_op
 from cuda_ops.devoxelize import cuda as devoxelize_cuda
 from cuda_ops.devoxelize import op as devoxelize_op
+from cuda_ops.farthest_points import cuda as farthest_cuda
+from cuda_ops.farthest_points import op as farthest_op
 from cuda_ops.morton import cuda as morton_cuda
 from cuda_ops.neighbor_attention import cuda as neighbor_cuda
 from cuda_ops.neighbor_attention import op as neighbor_op
@@ -263,6 +265,70 @@ def test_neighbor_attention(gpu, name, channels, heads, scalar):
     assert torch.equal(back, neighbor_op.reference_transpose(weights, table))
 
 
+FARTHEST = {
+    "random": lambda num: torch.randn(num, 3, generator=torch.Generator().manual_seed(0)),
+    "lattice": lambda num: torch.arange(3 * num).reshape(num, 3).mul(7).remainder(5).float(),
+    "one place": lambda num: torch.full((num, 3), 0.3),
+    "differences overflow": lambda num: (torch.arange(3 * num) % 7 - 3).reshape(num, 3) * 1.1e38,
+}
+
+
+@pytest.mark.parametrize("name", FARTHEST)
+def test_farthest_points(gpu, name):
+    """Clouds below and above a block of threads, empty ones, and all points of some."""
+    offsets, counts = torch.tensor([0, 0, 700, 701, 703, 703, 960]), [0, 60, 1, 2, 0, 257]
+    points = FARTHEST[name](960)
+    rows = farthest_cuda.farthest_points(gpu, strided(points), strided(offsets), counts)
+    assert torch.equal(rows, farthest_op.reference_farthest_points(points, offsets, counts))
+
+
+def test_farthest_points_of_nothing(gpu):
+    none = torch.empty(0, 3)
+    for offsets, counts in (([0], []), ([0, 0, 0], [0, 0])):
+        assert farthest_cuda.farthest_points(gpu, none, torch.tensor(offsets), counts).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "offsets, counts",
+    [
+        ([1, 300], [3]),
+        ([0, 299], [3]),
+        ([0, 301], [3]),
+        ([0, 2**62, 300], [3, 3]),
+        ([0, -(2**62), 300], [3, 3]),
+        ([0, 200, 100, 300], [3, 3, 3]),
+        ([0, 2, 300], [3, 3]),
+    ],
+)
+def test_sizes_of_clouds_that_do_not_fit_are_reported(gpu, offsets, counts):
+    """Nothing is read or written out of range, and rows that cannot be given are -1."""
+    points, kept = FARTHEST["random"](300), []
+    gpu.raise_complaints = lambda: kept.append(gpu._flags.count_nonzero().item())
+    rows = farthest_cuda.farthest_points(gpu, points, torch.tensor(offsets), counts)
+    assert kept == [1] and len(rows) == sum(counts)
+    assert ((rows >= -1) & (rows < 300)).all()
+    del gpu.raise_complaints
+    with pytest.raises(ValueError, match="offsets do not ascend"):
+        gpu.raise_complaints()
+    with pytest.raises(ValueError, match="at least 0; got"):
+        farthest_cuda.farthest_points(gpu, points, torch.tensor([0, 300]), [-1])
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_points_that_are_not_finite_are_reported_and_picked_last(gpu, bad):
+    points = FARTHEST["random"](300)
+    places = [0, 17, 299]
+    points[places, torch.arange(3)] = bad
+    good = torch.ones(300, dtype=torch.bool).index_fill(0, torch.tensor(places), False)
+    gpu.raise_complaints = lambda: None
+    rows = farthest_cuda.farthest_points(gpu, points, torch.tensor([0, 300]), [300])
+    among = farthest_op.reference_farthest_points(points[good], torch.tensor([0, 297]), [297])
+    assert torch.equal(rows, torch.cat([good.nonzero().squeeze(1)[among], torch.tensor(places)]))
+    del gpu.raise_complaints
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        gpu.raise_complaints()
+
+
 def test_rows_that_are_not_there_are_reported_and_not_read(gpu):
     table = torch.zeros(1, 300, dtype=torch.int32)
     table[0, 299] = 300
@@ -305,6 +371,7 @@ def test_nothing_that_a_training_step_runs_waits(gpu):
         devoxelize_cuda.devoxelize(gpu, v, index, weight)
         devoxelize_cuda.devoxelize_grad(gpu, v, index, weight, len(keys))
         voxelize_cuda.voxel_mean(gpu, v, batch * 0, torch.tensor([len(v)]))
+        farthest_cuda.farthest_points(gpu, position, torch.tensor([0, len(position)]), [5])
 
 
 @pytest.mark.parametrize("scalar", HALF)

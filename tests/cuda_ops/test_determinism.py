@@ -44,7 +44,20 @@ def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
     z = cuda_ops.sparse_conv(x, weight, table, table.flip(0))
     conv_grads = torch.autograd.grad(z.pow(2).sum(), (feats, weight))
     first = cuda_ops.voxel_first(point2voxel, len(keys))
-    exact = [keys, point2voxel, counts, table, x.detach(), *corners, y.detach(), feats_grad, first]
+    bounds = torch.tensor([0, 1000, NUM_POINTS], device=device)
+    far = cuda_ops.farthest_points(position, bounds, [300, 100])
+    exact = [
+        far,
+        keys,
+        point2voxel,
+        counts,
+        table,
+        x.detach(),
+        *corners,
+        y.detach(),
+        feats_grad,
+        first,
+    ]
     return [*exact, *cuda_ops.down_table(keys)], [z.detach(), *conv_grads]
 
 

@@ -63,6 +63,7 @@ def samples() -> dict[str, tuple[object, ...]]:
         "devoxelize": (x, corner, share),
         "devoxelize_grad": (asymmetric(3, 2, dtype=torch.float32), corner, share, 5),
         "trilinear": (keys, torch.zeros(4, dtype=torch.int64), torch.rand(4, 3)),
+        "farthest_points": (asymmetric(9, 3, dtype=torch.float32), torch.tensor([0, 5, 9]), [3, 2]),
         "sparse_conv": (x, weight, table, table_t),
         "sparse_conv_weight_grad": (x.detach(), y, table),
         "voxelize": (keys.repeat(2),),
@@ -194,7 +195,7 @@ def test_results_are_contiguous_whatever_the_strides_of_arguments(name):
         shape_env=torch.fx.experimental.symbolic_shapes.ShapeEnv()
     ) as mode:
         fakes = [
-            [mode.from_tensor(t) for t in a]
+            [mode.from_tensor(t) if isinstance(t, Tensor) else t for t in a]
             if isinstance(a, list)
             else mode.from_tensor(a)
             if isinstance(a, Tensor)
