@@ -258,6 +258,14 @@ def _voxel_mean(d: Data) -> list[Tensor]:
     return with_gradients(cuda_ops.voxel_mean, d["grad_up"], d["feats"], constants=constants)
 
 
+def _nearest(d: Data) -> list[Tensor]:
+    # On a lattice, so that many are equally far, and float64 finds the same to the bit.
+    points = (d["position"] * 4).floor() / 4
+    clouds = torch.arange(9, device=points.device)
+    bounds = torch.searchsorted(d["batch"], clouds)
+    return list(cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5))
+
+
 CASES: dict[str, Case] = {
     "morton_encode": lambda d: [cuda_ops.morton_encode(d["indices"])],
     "morton_decode": lambda d: [cuda_ops.morton_decode(d["keys"])],
@@ -270,6 +278,7 @@ CASES: dict[str, Case] = {
     ],
     "level_sizes": lambda d: [cuda_ops.level_sizes(d["unique"])],
     "down_table": lambda d: list(cuda_ops.down_table(d["unique"])),
+    "nearest_neighbors": _nearest,
     "trilinear": lambda d: list(cuda_ops.trilinear(d["unique"], d["batch"], d["position"])),
 }
 """Ops on keys and positions: the same in every precision, and not defined for permuted keys."""

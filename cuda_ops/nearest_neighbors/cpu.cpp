@@ -1,196 +1,129 @@
-// The k nearest points of each query, through boxes around points that lie near each other.
+// The k nearest points of each query (op.py), through a tree of boxes around the points.
 //
-// Points are put in an order in which neighbours in space stand near each other, and every 16 in a
-// row get their bounding box, every 16 boxes theirs, and so on. A query descends into the boxes
-// that may hold something nearer than its k-th candidate. Rounding is monotone, so that the
-// distance to a box, computed like that to a point, is never more than that to a point inside it:
-// nothing has to be added for safety, and no order of the points can make the result wrong.
+// Queries are taken in an order in which neighbours in space follow each other. As far as the last
+// query's neighbours are from the next query, so far it has to look at most. The first of a group
+// descends the tree; for the others, the lowest nodes around all of the group are found once.
 #include <stdint.h>
 #include <string.h>
 
 #include "../runtime/include/parallel.h"
 #include "../runtime/include/rounded.h"
 #include "../runtime/include/simd.h"
+#include "best.h"
+#include "box_tree.h"
 #include "order.h"
 
 using namespace pc3d;
 
 namespace {
 
-constexpr int kFanout = 16;
-constexpr int kMaxLevels = 8;  // 16^8 > 2^31 points
-constexpr int64_t kQueriesPerTask = 256;
-constexpr int64_t kNodesPerTask = 64;
+constexpr int64_t kGroup = 32;
+constexpr int64_t kQueriesPerTask = 8 * kGroup;
+constexpr float kMargin = 4;  // of squared distances: what a group looks for beyond its first query
+constexpr int kMostNodes = 64;  // of a group; more are not worth a list
 
-struct Node {  // 16 boxes; empty ones are at an infinite distance
-  float low[3][kFanout];
-  float high[3][kFanout];
-  int32_t first_row[kFanout];  // the smallest row in each
+// The lowest nodes within reach of a group of queries.
+struct Nodes {
+  int64_t index[kMostNodes];
+  int num;
+  float reach;  // squared; less than 0: there is no list
 };
-
-// Sorted points in columns, padded to whole leaves, and the boxes around them.
-struct Tree {
-  float* axis[3];
-  int32_t* row;
-  Node* level[kMaxLevels];  // level[0]: boxes of 16 points
-  int num_levels;
-
-  static int64_t padded(int64_t num) { return ceil_div(num, kFanout) * kFanout; }
-
-  static int64_t bytes(int64_t num) {
-    int64_t nodes = 0;
-    for (int64_t size = ceil_div(num, kFanout * kFanout);; size = ceil_div(size, kFanout)) {
-      nodes += size;
-      if (size <= 1) break;
-    }
-    return nodes * static_cast<int64_t>(sizeof(Node)) + 4 * 4 * padded(num);
-  }
-
-  Tree(void* workspace, int64_t num) {
-    Node* nodes = static_cast<Node*>(workspace);
-    num_levels = 0;
-    for (int64_t size = ceil_div(num, kFanout * kFanout);; size = ceil_div(size, kFanout)) {
-      level[num_levels++] = nodes;
-      nodes += size;
-      if (size <= 1) break;
-    }
-    float* columns = reinterpret_cast<float*>(nodes);
-    for (int a = 0; a < 3; ++a) axis[a] = columns + a * padded(num);
-    row = reinterpret_cast<int32_t*>(columns + 3 * padded(num));
-  }
-};
-
-constexpr float kInfinity = __builtin_inff();
-
-// Box `place` of a node around `num` points or boxes in rows of 16.
-void enclose(Node& node, int place, const float* const low[3], const float* const high[3],
-             const int32_t* rows, int num) {
-  for (int a = 0; a < 3; ++a) {
-    float least = kInfinity, most = -kInfinity;
-    for (int i = 0; i < num; ++i) {
-      least = low[a][i] < least ? low[a][i] : least;
-      most = high[a][i] > most ? high[a][i] : most;
-    }
-    node.low[a][place] = least;
-    node.high[a][place] = most;
-  }
-  int32_t first = INT32_MAX;
-  for (int i = 0; i < num; ++i) first = rows[i] < first ? rows[i] : first;
-  node.first_row[place] = first;
-}
-
-void build(const Tree& tree, const float* points, const int32_t* order, int64_t num,
-           int64_t threads) {
-  const int64_t padded = Tree::padded(num);
-  parallel_ranges(padded, kNodesPerTask * kFanout, threads, [&](int64_t first, int64_t end) {
-    for (int64_t i = first; i < end; ++i) {
-      const bool is_point = i < num;
-      for (int a = 0; a < 3; ++a) tree.axis[a][i] = is_point ? points[3 * order[i] + a] : kInfinity;
-      tree.row[i] = is_point ? order[i] : INT32_MAX;
-    }
-  });
-  int64_t things = ceil_div(num, kFanout);  // leaves, then nodes of a level
-  for (int l = 0; l < tree.num_levels; ++l) {
-    const int64_t nodes = ceil_div(things, kFanout);
-    parallel_ranges(nodes, kNodesPerTask, threads, [&](int64_t first, int64_t end) {
-      for (int64_t n = first; n < end; ++n) {
-        for (int place = 0; place < kFanout; ++place) {
-          const int64_t thing = n * kFanout + place;
-          const float *low[3] = {}, *high[3] = {};
-          const int32_t* rows = nullptr;
-          int size = thing < things ? kFanout : 0;
-          for (int a = 0; a < 3 && size; ++a) {
-            const Node* below = l ? tree.level[l - 1] + thing : nullptr;
-            low[a] = l ? below->low[a] : tree.axis[a] + thing * kFanout;
-            high[a] = l ? below->high[a] : low[a];
-            rows = l ? below->first_row : tree.row + thing * kFanout;
-          }
-          if (l == 0 && size && num - thing * kFanout < size) size = num - thing * kFanout;
-          enclose(tree.level[l][n], place, low, high, rows, size);
-        }
-      }
-    });
-    things = nodes;
-  }
-}
-
-// A candidate as one number: nearer ones are less, of equally near ones those of smaller rows.
-inline int64_t candidate(float squared, int32_t row) {
-  uint32_t bits;
-  memcpy(&bits, &squared, sizeof(bits));  // grows with a number that is not negative
-  return static_cast<int64_t>(static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(row));
-}
-
-inline float squared_of(int64_t candidate) {
-  const uint32_t bits = static_cast<uint32_t>(candidate >> 32);
-  float squared;
-  memcpy(&squared, &bits, sizeof(squared));
-  return squared;
-}
 
 struct Search {
-  const Tree& tree;
-  int64_t begin, end;  // the places of its cloud's points
-  int64_t k;
+  const BoxTree& tree;
+  int64_t begin, end;  // the places of its cloud's points, of which there are some
 
+  // What is found among all points.
+  void descend(const float* q, Best& best) const {
+    Box stack[kMaxLevels * kFanout];
+    Box* top = stack;
+    *top++ = {0, 0, tree.num_levels - 1};
+    while (top > stack) {
+      const Box box = *--top;
+      if (box.bound > best.worst) continue;
+      if (box.level < 0) {
+        scan(q, box.index, best);
+      } else {
+        top = open(q, box, top, best.reach());
+      }
+    }
+    best.keep();
+  }
+
+  // What is found among the points of the lowest nodes.
+  void among(const Nodes& nodes, const float* q, Best& best) const {
+    float squared[kFanout];
+    for (int i = 0; i < nodes.num; ++i) {
+      const int64_t index = nodes.index[i];
+      uint32_t near = boxes_near(q, q, tree.level[0][index], best.reach(), squared);
+      near &= of_cloud(0, index);
+      for (; near; near &= near - 1) scan(q, index * kFanout + __builtin_ctz(near), best);
+    }
+    best.keep();
+  }
+
+  // The lowest nodes within reach of all queries between low and high, unless there are too many.
+  void collect(const float* low, const float* high, float reach, Nodes& nodes) const {
+    Box stack[kMaxLevels * kFanout];
+    Box* top = stack;
+    *top++ = {0, 0, tree.num_levels - 1};
+    nodes.num = 0;
+    nodes.reach = -1;
+    float squared[kFanout];
+    while (top > stack) {
+      const Box box = *--top;
+      if (box.level == 0) {
+        if (nodes.num == kMostNodes) return;
+        nodes.index[nodes.num++] = box.index;
+        continue;
+      }
+      const Node& node = tree.level[box.level][box.index];
+      uint32_t near = boxes_near(low, high, node, reach, squared) & of_cloud(box.level, box.index);
+      for (; near; near &= near - 1) {
+        *top++ = {0, box.index * kFanout + __builtin_ctz(near), box.level - 1};
+      }
+    }
+    nodes.reach = reach;
+  }
+
+ private:
   struct Box {
     int64_t bound;  // no candidate in it is less
     int64_t index;
-    int level;  // -1: a leaf
+    int level;  // of the node that it is; -1: a leaf
   };
 
-  static void insert(int64_t* best, int64_t k, int64_t found) {
-    int64_t place = k - 1;
-    for (; place > 0 && best[place - 1] > found; --place) best[place] = best[place - 1];
-    best[place] = found;
-  }
-
-  void scan(const float* q, int64_t leaf, int64_t* best) const {
+  void scan(const float* q, int64_t leaf, Best& best) const {
     const int64_t start = leaf * kFanout;
-    for (int v = 0; v < kFanout; v += kLanes) {
-      const int64_t at = start + v;
-      if (at >= end || at + kLanes <= begin) continue;
-      const Vec d = squared_length(load(tree.axis[0] + at) - broadcast(q[0]),
-                                   load(tree.axis[1] + at) - broadcast(q[1]),
-                                   load(tree.axis[2] + at) - broadcast(q[2]));
-      uint32_t near = at_most(d, broadcast(squared_of(best[k - 1])));
-      if (at < begin) near &= ~0u << (begin - at);
-      if (at + kLanes > end) near &= (1u << (end - at)) - 1;
-      if (!near) continue;
-      float squared[kLanes];
-      store(squared, d);
-      for (; near; near &= near - 1) {
-        const int lane = __builtin_ctz(near);
-        const int64_t found = candidate(squared[lane], tree.row[at + lane]);
-        if (found < best[k - 1]) insert(best, k, found);
-      }
+    for (int64_t at = start; at < start + kFanout; at += kLanes) {
+      const Vec squared = squared_length(load(tree.axis[0] + at) - broadcast(q[0]),
+                                         load(tree.axis[1] + at) - broadcast(q[1]),
+                                         load(tree.axis[2] + at) - broadcast(q[2]));
+      uint32_t near = at_most(squared, broadcast(best.reach()));
+      if (at < begin) near &= begin - at < kLanes ? ~0u << (begin - at) : 0;
+      if (at + kLanes > end) near &= end > at ? (1u << (end - at)) - 1 : 0;
+      if (near) best.add(squared, tree.row + at, near);
     }
   }
 
-  // The boxes of a node that may hold something onto the stack, the nearest on top.
+  // A bit for each child of a node that holds points of the cloud.
+  uint32_t of_cloud(int level, int64_t index) const {
+    const int shift = kFanoutBits * (level + 1);  // from places to children
+    const int64_t child = index * kFanout;
+    const int64_t first = (begin >> shift) - child, last = ((end - 1) >> shift) - child;
+    return (first > 0 ? ~0u << first : ~0u) & (last < kFanout - 1 ? (2u << last) - 1 : ~0u);
+  }
+
+  // Puts the children of a node that are within reach onto the stack, the nearest on top.
   Box* open(const float* q, const Box& box, Box* top, float reach) const {
     const Node& node = tree.level[box.level][box.index];
-    uint32_t near = 0;
     float squared[kFanout];
-    for (int v = 0; v < kFanout; v += kLanes) {
-      Vec outside[3];
-      for (int a = 0; a < 3; ++a) {
-        const Vec at = broadcast(q[a]);
-        outside[a] = larger(larger(load(node.low[a] + v) - at, at - load(node.high[a] + v)), Vec{});
-      }
-      const Vec d = squared_length(outside[0], outside[1], outside[2]);
-      store(squared + v, d);
-      near |= at_most(d, broadcast(reach)) << v;
-    }
-    const int shift = 4 * (box.level + 1);  // of a child's number to its first place
-    const int64_t child = box.index * kFanout;
-    const int64_t first = (begin >> shift) - child, last = ((end - 1) >> shift) - child;
-    if (first > 0) near &= ~0u << first;
-    if (last < kFanout - 1) near &= (2u << last) - 1;
+    uint32_t near = boxes_near(q, q, node, reach, squared) & of_cloud(box.level, box.index);
     Box *nearest = top, *free = top;
     for (; near; near &= near - 1) {
       const int place = __builtin_ctz(near);
-      *free = {candidate(squared[place], node.first_row[place]), child + place, box.level - 1};
+      *free = {candidate(squared[place], node.first_row[place]), box.index * kFanout + place,
+               box.level - 1};
       if (free->bound < nearest->bound) nearest = free;
       ++free;
     }
@@ -201,47 +134,87 @@ struct Search {
     }
     return free;
   }
-
-  // best [k]: the k least candidates, filled with `limit` before.
-  void run(const float* q, int64_t* best) const {
-    Box stack[kMaxLevels * kFanout];
-    Box* top = stack;
-    *top++ = {0, 0, tree.num_levels - 1};
-    while (top > stack) {
-      const Box box = *--top;
-      if (box.bound > best[k - 1]) continue;
-      if (box.level < 0) {
-        scan(q, box.index, best);
-      } else {
-        top = open(q, box, top, squared_of(best[k - 1]));
-      }
-    }
-  }
 };
 
-// The largest squared distance from q to the points that are candidates: as far as k points are.
+struct Rows {
+  const float* xyz;  // [num, 3]
+  const int64_t* offsets;
+  const int32_t* order;  // [num]
+  int64_t num;
+
+  const float* at(int64_t place) const { return xyz + 3 * static_cast<int64_t>(order[place]); }
+};
+
+// The largest squared distance of k points that are candidates.
 float farthest(const float* q, const float* points, const int64_t* candidates, int64_t k) {
   float most = 0;
   for (int64_t i = 0; i < k; i += kLanes) {
-    float delta[3][kLanes] = {};
+    float delta[3][kLanes] = {}, squared[kLanes];
     for (int64_t lane = 0; lane < kLanes && i + lane < k; ++lane) {
-      const float* p = points + 3 * static_cast<int64_t>(static_cast<int32_t>(candidates[i + lane]));
-      for (int a = 0; a < 3; ++a) delta[a][lane] = p[a] - q[a];
+      const int64_t row = static_cast<int32_t>(candidates[i + lane]);
+      for (int a = 0; a < 3; ++a) delta[a][lane] = points[3 * row + a] - q[a];
     }
-    float squared[kLanes];
     store(squared, squared_length(load(delta[0]), load(delta[1]), load(delta[2])));
     for (int lane = 0; lane < kLanes; ++lane) most = squared[lane] > most ? squared[lane] : most;
   }
   return most;
 }
 
+// The nodes for the queries at places [first, end), the first of which has found `reach`.
+void collect_group(const Search& search, const Rows& queries, int64_t first, int64_t end,
+                   float reach, Nodes& nodes) {
+  float low[3], high[3];
+  for (int a = 0; a < 3; ++a) low[a] = high[a] = queries.at(first)[a];
+  for (int64_t i = first + 1; i < end; ++i) {
+    const float* q = queries.at(i);
+    for (int a = 0; a < 3; ++a) {
+      low[a] = q[a] < low[a] ? q[a] : low[a];
+      high[a] = q[a] > high[a] ? q[a] : high[a];
+    }
+  }
+  search.collect(low, high, kMargin * reach, nodes);
+}
+
+// Results [k] of the queries at places [first, end), all of one cloud, to best [num, k].
+void search_range(const Search& search, const Rows& points, const Rows& queries, int64_t first,
+                  int64_t end, int64_t k, int64_t limit, int64_t* scratch, int64_t* best) {
+  Nodes nodes;
+  nodes.reach = -1;
+  const int64_t* before = nullptr;  // what the last query found, if that is k points
+  for (int64_t i = first; i < end; ++i) {
+    const float* q = queries.at(i);
+    Best found{k, limit, 0, scratch};
+    if (before) {
+      const int64_t known = candidate(farthest(q, points.xyz, before, k), kLastRow);
+      if (known < limit) found.worst = known;
+    }
+    const bool leads = (i - first) % kGroup == 0;
+    if (!leads && found.reach() <= nodes.reach) {
+      search.among(nodes, q, found);
+    } else {
+      search.descend(q, found);
+    }
+    if (leads) {
+      const int64_t last = end - i < kGroup ? end : i + kGroup;
+      nodes.reach = -1;
+      if (found.num == k) collect_group(search, queries, i, last, found.reach(), nodes);
+    }
+    int64_t* result = best + queries.order[i] * k;
+    memcpy(result, found.found, sizeof(int64_t) * found.num);
+    for (int64_t j = found.num; j < k; ++j) result[j] = kNobody;
+    before = found.num == k ? result : nullptr;
+  }
+}
+
 }  // namespace
 
-// Bytes of workspace for a search among num points.
-PC3D_EXPORT int64_t pc3d_nearest_bytes(int64_t num) { return Tree::bytes(num); }
+// Bytes of workspace for a search for k of num points.
+PC3D_EXPORT int64_t pc3d_nearest_bytes(int64_t num, int64_t k, int64_t threads) {
+  return BoxTree::bytes(num) + threads * 2 * Best::capacity(k) * 8;
+}
 
-// The order of rows [num, 3] of every cloud, order [num] int32; sort_space has room for 16 bytes a
-// row. Returns the number of rows that are not finite; the order is of no use if there are any.
+// The order of rows [num, 3] of every cloud, order [num]; sort_space has 16 bytes for each. Returns
+// the number of rows that are not finite; if there are any, there is no order.
 PC3D_EXPORT int64_t pc3d_nearest_order(const float* rows, int64_t num, const int64_t* offsets,
                                        int64_t clouds, int32_t* order, void* sort_space,
                                        int64_t threads) {
@@ -262,42 +235,42 @@ PC3D_EXPORT int64_t pc3d_nearest_order(const float* rows, int64_t num, const int
   return 0;
 }
 
-// best [num_queries, k]: candidates of each query among points [num_points, 3], the best first;
-// `limit_bits` are those of the largest squared distance. Offsets [clouds + 1] ascend from 0 to the
-// numbers of rows; orders are those of pc3d_nearest_order.
+// best [num_queries, k]: candidates for each query, the best first, then kNobody. `limit_bits` are
+// those of the largest squared distance; offsets ascend from 0 to the numbers of rows, and orders
+// are those of pc3d_nearest_order.
 PC3D_EXPORT int64_t pc3d_nearest_neighbors(
-    const float* points, const int64_t* point_offsets, const int32_t* point_order,
-    int64_t num_points, const float* queries, const int64_t* query_offsets,
-    const int32_t* query_order, int64_t num_queries, int64_t k, int64_t limit_bits,
-    int64_t* best, void* workspace, int64_t threads) {
-  const Tree tree(workspace, num_points);
-  build(tree, points, point_order, num_points, threads);
-  const int64_t limit = limit_bits << 32 | INT32_MAX;
-  parallel_ranges(num_queries, kQueriesPerTask, threads, [&](int64_t first, int64_t last) {
+    const float* point_xyz, const int64_t* point_offsets, const int32_t* point_order,
+    int64_t num_points, const float* query_xyz, const int64_t* query_offsets,
+    const int32_t* query_order, int64_t num_queries, int64_t k, int64_t limit_bits, int64_t* best,
+    void* workspace, int64_t threads) {
+  const Rows points{point_xyz, point_offsets, point_order, num_points};
+  const Rows queries{query_xyz, query_offsets, query_order, num_queries};
+  const BoxTree tree(workspace, num_points);
+  if (num_points) tree.build(point_xyz, point_order, num_points, threads);
+  char* after = static_cast<char*>(workspace) + BoxTree::bytes(num_points);
+  int64_t* scratch = reinterpret_cast<int64_t*>(after);
+  const int64_t limit = limit_bits << 32 | kLastRow;
+  const int64_t tasks = ceil_div(num_queries, kQueriesPerTask);
+  parallel_for(tasks, threads, [&](int64_t task, int thread) {
+    const int64_t stop = (task + 1) * kQueriesPerTask;
+    const int64_t end = stop < num_queries ? stop : num_queries;
     int64_t cloud = 0;
-    const int64_t* before = nullptr;  // what the query before has found
-    for (int64_t i = first; i < last; ++i) {
-      while (i >= query_offsets[cloud + 1]) {
-        ++cloud;
-        before = nullptr;
+    for (int64_t first = task * kQueriesPerTask, last; first < end; first = last) {
+      while (query_offsets[cloud + 1] <= first) ++cloud;
+      last = query_offsets[cloud + 1] < end ? query_offsets[cloud + 1] : end;
+      const Search search{tree, point_offsets[cloud], point_offsets[cloud + 1]};
+      if (search.begin < search.end) {
+        search_range(search, points, queries, first, last, k, limit,
+                     scratch + thread * 2 * Best::capacity(k), best);
+      } else {
+        for (int64_t i = first * k; i < last * k; ++i) best[query_order[i / k] * k + i % k] = kNobody;
       }
-      const Search search{tree, point_offsets[cloud], point_offsets[cloud + 1], k};
-      const float* q = queries + 3 * static_cast<int64_t>(query_order[i]);
-      int64_t* found = best + query_order[i] * k;
-      int64_t worst = limit;
-      if (before && static_cast<int32_t>(before[k - 1]) != INT32_MAX) {
-        const int64_t known = candidate(farthest(q, points, before, k), INT32_MAX);
-        worst = known < limit ? known : limit;
-      }
-      for (int64_t j = 0; j < k; ++j) found[j] = worst;
-      if (search.begin < search.end) search.run(q, found);
-      before = found;
     }
   });
   return 0;
 }
 
-// table and squared [k, num] from best [num, k].
+// The first k rows of table and squared [*, num] from best [num, k].
 PC3D_EXPORT int64_t pc3d_nearest_unpack(const int64_t* best, int64_t num, int64_t k,
                                         int32_t* table, float* squared, int64_t threads) {
   constexpr int64_t kBlock = 16;
@@ -307,9 +280,8 @@ PC3D_EXPORT int64_t pc3d_nearest_unpack(const int64_t* best, int64_t num, int64_
       for (int64_t j = 0; j < k; ++j) {
         for (int64_t i = first; i < last; ++i) {
           const int64_t found = best[i * k + j];
-          const int32_t row = static_cast<int32_t>(found);
-          table[j * num + i] = row == INT32_MAX ? -1 : row;
-          squared[j * num + i] = row == INT32_MAX ? kInfinity : squared_of(found);
+          table[j * num + i] = found == kNobody ? -1 : static_cast<int32_t>(found);
+          squared[j * num + i] = found == kNobody ? kInfinity : squared_of(found);
         }
       }
     }

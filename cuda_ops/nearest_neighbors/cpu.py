@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cuda_ops.nearest_neighbors.spec import checked_bounds, limit_bits, not_finite
+from cuda_ops.nearest_neighbors.spec import checked_bounds, is_same, limit_bits, not_finite
 from cuda_ops.runtime import CpuLibrary, all_float32, int64
 
 
@@ -31,26 +31,27 @@ def nearest_neighbors(
         return None
     checked_bounds("point_offsets", point_offsets, len(points))
     checked_bounds("query_offsets", query_offsets, len(queries))
-    is_same = points.data_ptr() == queries.data_ptr() and torch.equal(point_offsets, query_offsets)
-    is_same &= points.shape == queries.shape and points.stride() == queries.stride()
+    same = is_same(points, queries) and is_same(point_offsets, query_offsets)
     points, point_offsets = points.contiguous(), int64(point_offsets)
     queries, query_offsets = queries.contiguous(), int64(query_offsets)
     order, bad_points = _order(library, points, point_offsets)
     query_order, bad_queries = (
-        (order, bad_points) if is_same else _order(library, queries, query_offsets)
+        (order, bad_points) if same else _order(library, queries, query_offsets)
     )
     if bad_points or bad_queries:
         raise not_finite(bad_points, bad_queries)
-    num = len(queries)
-    best = torch.empty(num, k, dtype=torch.int64)
+    num, wanted = len(queries), min(k, max(1, len(points)))
+    best = torch.empty(num, wanted, dtype=torch.int64)
+    space = torch.empty(
+        library.parallel("pc3d_nearest_bytes", len(points), wanted), dtype=torch.uint8
+    )
     library.parallel(
         "pc3d_nearest_neighbors",
         *(points, point_offsets, order, len(points)),
         *(queries, query_offsets, query_order, num),
-        *(k, limit_bits(radius), best),
-        torch.empty(library.call("pc3d_nearest_bytes", len(points)), dtype=torch.uint8),
+        *(wanted, limit_bits(radius), best, space),
     )
-    table = torch.empty(k, num, dtype=torch.int32)
-    squared = points.new_empty(k, num)
-    library.parallel("pc3d_nearest_unpack", best, num, k, table, squared)
+    table, squared = torch.empty(k, num, dtype=torch.int32), points.new_empty(k, num)
+    library.parallel("pc3d_nearest_unpack", best, num, wanted, table, squared)
+    table[wanted:], squared[wanted:] = -1, torch.inf
     return table, squared

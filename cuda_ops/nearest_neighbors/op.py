@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.library import define
-from cuda_ops.nearest_neighbors import cpu
+from cuda_ops.nearest_neighbors import cpu, cuda
 from cuda_ops.nearest_neighbors.spec import checked_bounds, not_finite, squared_limit
 
 MAX_POINTS = 2**31 - 1
@@ -81,6 +81,7 @@ _nearest_neighbors = define(
     reference_nearest_neighbors,
     fake_nearest_neighbors,
     cpu.nearest_neighbors,
+    cuda.nearest_neighbors,
     like=None,
 )
 
@@ -149,13 +150,15 @@ def nearest_neighbors(
     Raises:
         ValueError: wrong shapes or types; k below 1; a radius that is negative or NaN; offsets
             that do not ascend from 0 to the number of rows; coordinates that are not finite. A GPU
-            is not waited for: there such points are no neighbours, such queries have none, and
-            queries with such offsets have none either, of which `cuda_ops.synchronize()` tells.
+            is not waited for: there such points are no neighbours, and such queries have none; of
+            such offsets the next op tells, or `cuda_ops.synchronize()`.
     """
     _check(points, point_offsets, queries, query_offsets, k)
     if radius is not None and not radius >= 0:
         raise ValueError(f"radius must be at least 0 metres, or None; got {radius}")
+    known = points.detach()
+    asked = known if queries is points else queries.detach()
     result: tuple[Tensor, Tensor] = _nearest_neighbors(
-        points.detach(), point_offsets, queries.detach(), query_offsets, k, radius
+        known, point_offsets, asked, query_offsets, k, radius
     )
     return result

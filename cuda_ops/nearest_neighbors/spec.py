@@ -50,3 +50,8 @@ def not_finite(num_points: int, num_queries: int) -> ValueError:
         f"{num_points} points and {num_queries} queries have coordinates that are not finite; "
         "remove them before the search"
     )
+
+
+def is_same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are the same memory, so that what is made of one serves the other."""
+    return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride()

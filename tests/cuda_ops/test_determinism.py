@@ -45,7 +45,9 @@ def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
     conv_grads = torch.autograd.grad(z.pow(2).sum(), (feats, weight))
     first = cuda_ops.voxel_first(point2voxel, len(keys))
     exact = [keys, point2voxel, counts, table, x.detach(), *corners, y.detach(), feats_grad, first]
-    return [*exact, *cuda_ops.down_table(keys)], [z.detach(), *conv_grads]
+    bounds = torch.tensor([0, NUM_POINTS // 3, NUM_POINTS], device=device)
+    nearest = cuda_ops.nearest_neighbors(position, bounds, position, bounds, 5)
+    return [*exact, *cuda_ops.down_table(keys), *nearest], [z.detach(), *conv_grads]
 
 
 @pytest.mark.parametrize("device", DEVICES)
