@@ -266,6 +266,13 @@ def _farthest(d: Data) -> list[Tensor]:
     return [cuda_ops.farthest_points(cells, d["bounds"], (d["bounds"].diff() // 8).tolist())]
 
 
+def _nearest(d: Data) -> list[Tensor]:
+    # On a lattice, so that many are equally far, and float64 finds the same to the bit.
+    points = (d["position"] * 4).floor() / 4
+    bounds = d["bounds"]
+    return list(cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5))
+
+
 CASES: dict[str, Case] = {
     "morton_encode": lambda d: [cuda_ops.morton_encode(d["indices"])],
     "morton_decode": lambda d: [cuda_ops.morton_decode(d["keys"])],
@@ -278,6 +285,7 @@ CASES: dict[str, Case] = {
     ],
     "level_sizes": lambda d: [cuda_ops.level_sizes(d["unique"])],
     "down_table": lambda d: list(cuda_ops.down_table(d["unique"])),
+    "nearest_neighbors": _nearest,
     "trilinear": lambda d: list(cuda_ops.trilinear(d["unique"], d["batch"], d["position"])),
     "farthest_points": _farthest,
 }

@@ -11,54 +11,17 @@ from the radius rounded to it. Of points equally far the one with the smaller ro
 
 from __future__ import annotations
 
-import ctypes
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
 from cuda_ops.library import define
+from cuda_ops.nearest_neighbors import cpu, cuda
+from cuda_ops.nearest_neighbors.spec import checked_bounds, not_finite, squared_limit
 
 MAX_POINTS = 2**31 - 1
 """Rows that a table of int32 can name."""
 _PAIRS = 1 << 21
 """Distances that the reference holds at once."""
-
-
-def squared_limit(radius: float | None, dtype: torch.dtype) -> float:
-    """The largest squared distance of a neighbour: finite, so that no overflow is one."""
-    largest = torch.finfo(dtype).max
-    if radius is None:
-        return largest
-    if dtype == torch.float32:
-        rounded = ctypes.c_float(radius).value  # its square is exact in Python's double
-        return min(ctypes.c_float(rounded * rounded).value, largest)
-    return min(radius * radius, largest)
-
-
-def checked_bounds(name: str, offsets: Tensor, num_rows: int) -> list[int]:
-    """Offsets as integers.
-
-    Raises:
-        ValueError: they do not ascend from 0 to `num_rows`.
-    """
-    bounds: list[int] = offsets.tolist()
-    ascending = all(a <= b for a, b in pairwise(bounds))
-    if not ascending or bounds[0] != 0 or bounds[-1] != num_rows:
-        shown = ", ".join(map(str, bounds if len(bounds) <= 8 else [*bounds[:7], "..."]))
-        raise ValueError(
-            f"{name} must ascend from 0 to the {num_rows} rows; got [{shown}]. "
-            "Cloud b holds the rows offsets[b]:offsets[b + 1]."
-        )
-    return bounds
-
-
-def not_finite(num_points: int, num_queries: int) -> ValueError:
-    """The error for coordinates that are NaN or infinite."""
-    return ValueError(
-        f"{num_points} points and {num_queries} queries have coordinates that are not finite; "
-        "remove them before the search"
-    )
 
 
 def _check_finite(points: Tensor, queries: Tensor) -> None:
@@ -117,6 +80,8 @@ _nearest_neighbors = define(
     "SymInt k, float? radius) -> (Tensor, Tensor)",
     reference_nearest_neighbors,
     fake_nearest_neighbors,
+    cpu.nearest_neighbors,
+    cuda.nearest_neighbors,
     like=None,
 )
 
@@ -185,13 +150,15 @@ def nearest_neighbors(
     Raises:
         ValueError: wrong shapes or types; k below 1; a radius that is negative or NaN; offsets
             that do not ascend from 0 to the number of rows; coordinates that are not finite. A GPU
-            is not waited for: there such points are no neighbours, such queries have none, and
-            queries with such offsets have none either, of which `cuda_ops.synchronize()` tells.
+            is not waited for: there such points are no neighbours, and such queries have none; of
+            such offsets the next op tells, or `cuda_ops.synchronize()`.
     """
     _check(points, point_offsets, queries, query_offsets, k)
     if radius is not None and not radius >= 0:
         raise ValueError(f"radius must be at least 0 metres, or None; got {radius}")
+    known = points.detach()
+    asked = known if queries is points else queries.detach()
     result: tuple[Tensor, Tensor] = _nearest_neighbors(
-        points.detach(), point_offsets, queries.detach(), query_offsets, k, radius
+        known, point_offsets, asked, query_offsets, k, radius
     )
     return result

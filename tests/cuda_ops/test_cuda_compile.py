@@ -21,6 +21,8 @@ VARIANTS = [
     {"PC3D_SCALAR_float32": "1", "PC3D_WIDTH": "4"},
     {"PC3D_SCALAR_float32": "1", "PC3D_WIDTH": "1"},
 ]
+ROOMS = [{"PC3D_SCALAR_float32": "1", "PC3D_WIDTH": str(room)} for room in (4, 16, 64)]
+"""Of the neighbours that a thread of the search keeps."""
 SOURCES = {path.parent.name: path for path in sorted(ROOT.glob("*/kernel.cu"))}
 
 
@@ -31,6 +33,8 @@ def compiler(name: str) -> cuda_compiler.CudaCompiler:
 
 
 def variants(op: str) -> list[dict[str, str]]:
+    if op == "nearest_neighbors":
+        return ROOMS
     return VARIANTS if "scalar.cuh" in SOURCES[op].read_text() else [{}]
 
 

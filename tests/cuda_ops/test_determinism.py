@@ -46,19 +46,10 @@ def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
     first = cuda_ops.voxel_first(point2voxel, len(keys))
     bounds = torch.tensor([0, 1000, NUM_POINTS], device=device)
     far = cuda_ops.farthest_points(position, bounds, [300, 100])
-    exact = [
-        far,
-        keys,
-        point2voxel,
-        counts,
-        table,
-        x.detach(),
-        *corners,
-        y.detach(),
-        feats_grad,
-        first,
-    ]
-    return [*exact, *cuda_ops.down_table(keys)], [z.detach(), *conv_grads]
+    nearest = cuda_ops.nearest_neighbors(position, bounds, position, bounds, 5)
+    exact = [far, *nearest, keys, point2voxel, counts, table, x.detach(), *corners, y.detach()]
+    exact += [feats_grad, first, *cuda_ops.down_table(keys)]
+    return exact, [z.detach(), *conv_grads]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -4,6 +4,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 // Lanes may be given to the compiler, to test the blocking of one processor on another.
@@ -40,6 +42,26 @@ static inline Vec broadcast(float a) {
   return Vec{a, a, a, a, a, a, a, a};
 #else
   return Vec{a, a, a, a};
+#endif
+}
+
+// The larger of each pair of lanes; b where one is not a number.
+static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+// Bit i: lane i of a is at most that of b.
+static inline uint32_t at_most(Vec a, Vec b) {
+#if PC3D_LANES == 16 && defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_LE_OQ);
+#elif PC3D_LANES == 8 && defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps(
+      _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_LE_OQ)));
+#elif PC3D_LANES == 4 && defined(__SSE2__)
+  return static_cast<uint32_t>(
+      _mm_movemask_ps(_mm_cmple_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b))));
+#else
+  uint32_t bits = 0;
+  for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<uint32_t>(a[lane] <= b[lane]) << lane;
+  return bits;
 #endif
 }
 

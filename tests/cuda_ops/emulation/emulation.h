@@ -114,6 +114,14 @@ using std::min;
 inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(x); }
 
+// Rounded each by itself, whatever the compiler fuses.
+inline float __fmul_rn(float a, float b) {
+  volatile float product = a * b;
+  return product;
+}
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+
 template <class T, class U>
 T atomicAdd(T* place, U value) {
   const T before = *place;
