@@ -18,7 +18,8 @@ CELL = 0.2  # metres
 GROUPS = 8
 Data = dict[str, Tensor]
 Case = Callable[[Data], list[Tensor]]
-PARAMETERS = {"weight", "weight_down", "weight_up", "choice", "codes", "code"}
+PARAMETERS = {"weight", "weight_down", "weight_up", "choice", "codes", "code", "lift", "mix"}
+PARAMETERS |= {"shares"}
 """Data that may have a type of their own, beside that of the features."""
 CONV_WEIGHTS = {"weight", "weight_down", "weight_up"}
 """Parameters that kernels may round to the type of the features."""
@@ -35,6 +36,9 @@ ROWS = {
     "grad_up": "fine",
     "grad_dots": "fine",
     "grad_coarse": "coarse",
+    "queries": "point",
+    "shares": "point",
+    "hidden": "point",
     "feats": "point",
     "grad_point": "point",
     "point2voxel": "point",
@@ -121,6 +125,8 @@ def make_data(scene: Scene) -> Data:
         "choice": random(fine, 3, GROUPS),
         "chosen": torch.randint(3, (fine, GROUPS), generator=generator, dtype=torch.int32),
         "weights": random(fine, 27, GROUPS),
+        **{"queries": random(num_points, b), "shares": random(num_points, 8, GROUPS)},
+        **{"hidden": random(num_points, 8, 3), "lift": random(3, b), "mix": random(b, GROUPS)},
     }
 
 
@@ -250,6 +256,20 @@ def _sum(d: Data) -> list[Tensor]:
     )
 
 
+def _relation_logits(d: Data) -> list[Tensor]:
+    position = (d["hidden"].transpose(0, 1), d["lift"], d["code"][0], d["mix"])
+    return [cuda_ops.relation_logits(d["queries"], d["values"], *position, d["index"])]
+
+
+def _vector_sum(d: Data) -> list[Tensor]:
+    return with_gradients(
+        lambda shares, v, hidden, lift: cuda_ops.vector_sum(
+            shares, v, hidden.transpose(0, 1), lift, d["index"]
+        ),
+        *(d["queries"], d["shares"], d["values"], d["hidden"], d["lift"]),
+    )
+
+
 def _devoxelize(d: Data) -> list[Tensor]:
     constants = (d["index"], d["share"])
     return with_gradients(cuda_ops.devoxelize, d["grad_point"], d["x"], constants=constants)
@@ -301,6 +321,8 @@ FEATURE_CASES: dict[str, Case] = {
     "routed_codebook_attention": _routed,
     "neighbor_dot": _dot,
     "neighbor_sum": _sum,
+    "relation_logits": _relation_logits,
+    "vector_sum": _vector_sum,
     "devoxelize": _devoxelize,
 }
 """Ops on features, with all gradients."""

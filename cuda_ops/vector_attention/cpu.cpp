@@ -15,9 +15,18 @@ namespace {
 constexpr int64_t kTaskRows = 16;     // few: at the deepest levels there are less than a hundred
 constexpr int64_t kChunkRows = 1024;  // rows whose gradients of lift are summed apart
 
+// Rows of groups and of hidden are short: four floats at a time, whatever the processor.
+constexpr int kFew = 4;
+typedef float Few __attribute__((vector_size(4 * kFew), aligned(4), may_alias));
+
 // to += factor * x
-void add_scaled(float* to, const float* x, float factor, int64_t num) {
-  for (int64_t i = 0; i < num; ++i) to[i] += factor * x[i];
+PC3D_INLINE void add_scaled(float* to, const float* x, float factor, int64_t num) {
+  int64_t i = 0;
+  for (; i + kFew <= num; i += kFew) {
+    Few* sum = reinterpret_cast<Few*>(to + i);
+    *sum += factor * *reinterpret_cast<const Few*>(x + i);
+  }
+  for (; i < num; ++i) to[i] += factor * x[i];
 }
 
 // body(row, thread) for every row.
@@ -67,7 +76,7 @@ struct Positions {
 };
 
 // lifted [num_hidden, groups]: sums of grad times lift over the channels of each group.
-void lift_grad(const float* grad, const float* lift, int64_t num_hidden, int64_t groups,
+void sum_lifted(const float* grad, const float* lift, int64_t num_hidden, int64_t groups,
                int64_t channels, float* lifted) {
   for (int64_t i = 0; i < num_hidden; ++i) {
     group_sums(grad, lift + i * channels, groups, channels / groups, lifted + i * groups);
@@ -123,7 +132,7 @@ PC3D_EXPORT int64_t pc3d_vector_sum_grad_weights(const float* grad, const float*
   for_rows(num, threads, [&](int64_t row, int thread) {
     const float* slope = grad + row * channels;
     float* lifted = scratch + thread * num_hidden * groups;
-    lift_grad(slope, lift, num_hidden, groups, channels, lifted);
+    sum_lifted(slope, lift, num_hidden, groups, channels, lifted);
     table.neighbors(row, [&](int64_t tap, int64_t source) {
       if (source >= num_sources) {
         __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
@@ -139,22 +148,37 @@ PC3D_EXPORT int64_t pc3d_vector_sum_grad_weights(const float* grad, const float*
   return beyond;
 }
 
+PC3D_EXPORT int64_t pc3d_vector_sum_scratch_floats(int64_t num_hidden, int64_t groups) {
+  return (num_hidden + ceil_div(num_hidden, kFew) * kFew) * groups;
+}
+
 // hidden_grad [taps, num, num_hidden], zero before: sums of grad times weights times lift over all
-// channels.
+// channels. scratch: per thread.
 PC3D_EXPORT void pc3d_vector_sum_grad_hidden(const float* grad, const float* weights,
                                              const float* lift, const int32_t* rows, int64_t taps,
                                              int64_t num, int64_t channels, int64_t num_hidden,
                                              int64_t groups, float* hidden_grad, float* scratch,
                                              int64_t threads) {
   const Table table{rows, taps, num};
+  const int64_t padded = ceil_div(num_hidden, kFew) * kFew;
   for_rows(num, threads, [&](int64_t row, int thread) {
-    float* lifted = scratch + thread * num_hidden * groups;
-    lift_grad(grad + row * channels, lift, num_hidden, groups, channels, lifted);
+    float* lifted = scratch + thread * (num_hidden + padded) * groups;
+    float* transposed = lifted + num_hidden * groups;  // [groups, padded]
+    sum_lifted(grad + row * channels, lift, num_hidden, groups, channels, lifted);
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t i = 0; i < padded; ++i) {
+        transposed[g * padded + i] = i < num_hidden ? lifted[i * groups + g] : 0;
+      }
+    }
     table.neighbors(row, [&](int64_t tap, int64_t) {
       const float* share = weights + (row * taps + tap) * groups;
       float* to = hidden_grad + (tap * num + row) * num_hidden;
-      for (int64_t i = 0; i < num_hidden; ++i) {
-        group_sums(share, lifted + i * groups, 1, groups, to + i);
+      for (int64_t first = 0; first < num_hidden; first += kFew) {
+        float sum[kFew] = {};
+        for (int64_t g = 0; g < groups; ++g) {
+          add_scaled(sum, transposed + g * padded + first, share[g], kFew);
+        }
+        for (int64_t i = first; i < num_hidden && i < first + kFew; ++i) to[i] = sum[i - first];
       }
     });
   });

@@ -109,7 +109,8 @@ def grad_hidden(
     hidden_grad = grad.new_zeros(*table.shape, len(lift))
     tensors = (*(tensor.contiguous() for tensor in (grad, weights, lift)), int32(table))
     sizes = (*table.shape, grad.shape[1], len(lift), groups)
-    scratch = _scratch(lift, groups)
+    size = library.call("pc3d_vector_sum_scratch_floats", len(lift), groups)
+    scratch = grad.new_empty(num_threads() * size)
     library.parallel("pc3d_vector_sum_grad_hidden", *tensors, *sizes, hidden_grad, scratch)
     return hidden_grad
 

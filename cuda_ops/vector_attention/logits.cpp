@@ -17,13 +17,15 @@ constexpr int64_t kBlock = 16;     // pairs that are multiplied at once
 constexpr int kRows = kRegisters == 32 ? 8 : 4;
 static_assert(kBlock % kRows == 0, "a block is whole");
 
-// to [channels] = relu(key + base + hidden lift). NaN stays NaN.
+// to [channels] = relu(key + base + hidden lift). NaN stays NaN. H: num_hidden, or 0 for any.
+template <int H>
 void relate(const float* key, const float* base, const float* hidden, int64_t num_hidden,
             const float* lift, int64_t channels, float* to) {
   int64_t c = 0;
+  const int64_t size = H > 0 ? H : num_hidden;
   for (; c + kLanes <= channels; c += kLanes) {
     Vec sum = load(key + c) + load(base + c);
-    for (int64_t i = 0; i < num_hidden; ++i) {
+    for (int64_t i = 0; i < size; ++i) {
       sum += broadcast(hidden[i]) * load(lift + i * channels + c);
     }
     const Vec zero = broadcast(0);
@@ -127,8 +129,9 @@ PC3D_EXPORT int64_t pc3d_relation_logits(const float* q, const float* k, const f
         if (source >= num_sources) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
         if (source < 0 || source >= num_sources) continue;
         float* to = block.place_for(logits + (row * taps + tap) * groups);
-        relate(k + source * channels, base, hidden + pair * num_hidden, num_hidden, lift, channels,
-               to);
+        const auto add = num_hidden == 3 ? relate<3> : relate<0>;
+        add(k + source * channels, base, hidden + pair * num_hidden, num_hidden, lift, channels,
+            to);
         if (block.num == kBlock) block.multiply();
       }
     }

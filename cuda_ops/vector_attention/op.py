@@ -30,7 +30,7 @@ from cuda_ops.library import (
     sum_dtype,
 )
 from cuda_ops.segment import sum_rows
-from cuda_ops.vector_attention import cpu
+from cuda_ops.vector_attention import cpu, cuda
 
 
 def reference_logits(
@@ -113,6 +113,7 @@ _logits = define(
         q.shape[0], table.shape[0], weight.shape[1], dtype=sum_dtype(q.dtype)
     ),
     cpu.relation_logits,
+    cuda.relation_logits,
     like=None,
 )
 _sum = define(
@@ -120,6 +121,7 @@ _sum = define(
     reference_sum,
     lambda weights, v, hidden, lift, table: v.new_empty(table.shape[1], v.shape[1]),
     cpu.vector_sum,
+    cuda.vector_sum,
     like=1,
 )
 _grad_weights = define(
@@ -130,6 +132,7 @@ _grad_weights = define(
         table.shape[1], table.shape[0], groups, dtype=sum_dtype(grad.dtype)
     ),
     cpu.grad_weights,
+    cuda.grad_weights,
     like=None,
 )
 _grad_v = define(
@@ -137,6 +140,7 @@ _grad_v = define(
     reference_grad_v,
     lambda grad, weights, table, num_sources: grad.new_empty(num_sources, grad.shape[1]),
     cpu.grad_v,
+    cuda.grad_v,
 )
 _grad_hidden = define(
     "vector_sum_grad_hidden(Tensor grad, Tensor weights, Tensor lift, Tensor table) -> Tensor",
@@ -145,6 +149,7 @@ _grad_hidden = define(
         *table.shape, lift.shape[0], dtype=sum_dtype(grad.dtype)
     ),
     cpu.grad_hidden,
+    cuda.grad_hidden,
     like=None,
 )
 _grad_lift = define(
@@ -154,6 +159,7 @@ _grad_lift = define(
         hidden.shape[2], grad.shape[1], dtype=sum_dtype(grad.dtype)
     ),
     cpu.grad_lift,
+    cuda.grad_lift,
     like=None,
 )
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import cuda_ops
-from benchmarks import attention, ops, unet
+from benchmarks import attention, ops, unet, vector_attention
 from benchmarks.clouds import WORKLOADS
 from benchmarks.layers import BOTH, Layer, largest_error
 from benchmarks.measure import Meter
@@ -166,6 +166,16 @@ def test_attention_times_everything(tmp_path):
         f"E=16, threads 1: codebook {share:.2f} of 3 depthwise" in n for n in report["notes"]
     )
     assert attention.main(["channels=none"]) == 2
+
+
+def test_vector_attention_times_both_and_weighs_them(tmp_path):
+    out = tmp_path / "v.json"
+    assert vector_attention.main([*SMALL, f"out={out}"]) == 0
+    report = json.loads(out.read_text())
+    tasks = {(row["table"], row["name"], row["contestant"]) for row in report["rows"]}
+    assert len(tasks) == 8 + 2
+    assert len(report["memory"]) == 8 and all(m["peak"] >= m["before"] for m in report["memory"])
+    assert vector_attention.main(["points=none"]) == 2
 
 
 def test_the_two_blocks_have_as_many_parameters(room):

@@ -25,6 +25,16 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def vector_inputs(x: Tensor, table: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Neighbours of no order, in unequal numbers, and weights, values, hidden and lift."""
+    neighbors = torch.where(table[::3] >= 0, table[::3].flip(1), -1)
+    generator = torch.Generator().manual_seed(1)
+    (taps, num), channels = neighbors.shape, x.shape[1]
+    shapes = ((num, taps, 2), x.shape, (taps, num, 3), (3, channels))
+    made = (torch.randn(*shape, generator=generator).to(x.device) for shape in shapes)
+    return neighbors, [tensor.requires_grad_() for tensor in made]
+
+
 def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
     """Results of the ops that do not depend on the number of threads, and those that may."""
     generator = torch.Generator().manual_seed(0)
@@ -47,9 +57,16 @@ def everything(device: str) -> tuple[list[Tensor], list[Tensor]]:
     bounds = torch.tensor([0, 1000, NUM_POINTS], device=device)
     far = cuda_ops.farthest_points(position, bounds, [300, 100])
     nearest = cuda_ops.nearest_neighbors(position, bounds, position, bounds, 5)
+    neighbors, leaves = vector_inputs(x.detach(), table)
+    attended = cuda_ops.vector_sum(*leaves, neighbors)
+    logits = cuda_ops.relation_logits(
+        *(x.detach(), x.detach() + 1, *(leaf.detach() for leaf in leaves[2:])),
+        *(weight.detach()[0, 0], weight.detach()[0], neighbors),
+    )
+    vectors = [logits, attended.detach(), *torch.autograd.grad(attended.pow(2).sum(), leaves)]
     exact = [far, *nearest, keys, point2voxel, counts, table, x.detach(), *corners, y.detach()]
     exact += [feats_grad, first, *cuda_ops.down_table(keys)]
-    return exact, [z.detach(), *conv_grads]
+    return [*exact, *vectors], [z.detach(), *conv_grads]
 
 
 @pytest.mark.parametrize("device", DEVICES)

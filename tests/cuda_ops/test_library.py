@@ -14,6 +14,7 @@ from cuda_ops.library import OPS
 from cuda_ops.runtime import serving
 from tests import oracle
 from tests.attack import CLOUDS, asymmetric
+from tests.cuda_ops.vector_problems import attention as vector_attention
 
 
 def tables(cloud_name: str = "two") -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -28,6 +29,20 @@ def submanifold_tables(cloud_name: str) -> list[Tensor]:
     rows = CLOUDS[cloud_name].rows
     shapes = (oracle.offsets(3, 1, "cross"), oracle.offsets(1))
     return [torch.tensor(oracle.neighbor_table(rows, s), dtype=torch.int32) for s in shapes]
+
+
+def vector_samples() -> dict[str, tuple[object, ...]]:
+    """Arguments for the ops of vector attention."""
+    a = vector_attention(4, 6, 3, 6, 2, 3).changed(lambda tensor: tensor.nan_to_num().float())
+    leaves = [tensor.clone().requires_grad_() for tensor in a.of_sum[:4]]
+    return {
+        "relation_logits": a.of_logits,
+        "vector_sum": (*leaves, a.table),
+        "vector_sum_grad_weights": (a.grad, *a.of_sum[1:], a.groups),
+        "vector_sum_grad_v": (a.grad, a.weights, a.table, len(a.v)),
+        "vector_sum_grad_hidden": (a.grad, a.weights, a.lift, a.table),
+        "vector_sum_grad_lift": (a.grad, a.weights, a.hidden, a.table),
+    }
 
 
 def samples() -> dict[str, tuple[object, ...]]:
@@ -53,6 +68,7 @@ def samples() -> dict[str, tuple[object, ...]]:
         "neighbor_sum": (choice.detach()[:, :1].repeat(1, 7, 1), x, attention[2][0]),
         "neighbor_transpose": (choice.detach()[:, :1].repeat(1, 7, 1), attention[2][0]),
         "routed_codebook_attention": (x.detach(), choice.argmax(dim=1), *plain[1:]),
+        **vector_samples(),
         "morton_encode": (indices,),
         "morton_decode": (keys,),
         "lookup": (keys, keys[:5] + 1),

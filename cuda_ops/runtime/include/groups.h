@@ -69,7 +69,11 @@ static inline void mix(const Groups& groups, const float* choice, const float* x
 // to [groups]: the sums of a * b over the channels of every group.
 static inline void group_sums(const float* a, const float* b, int64_t groups, int64_t width,
                               float* to) {
-  for (int64_t g = 0; g < groups; ++g, a += width, b += width) {
+  int64_t g = 0;
+  if (width == 8 && kLanes >= 8) {  // a vector would hold no more than one group, or two
+    for (; g + 4 <= groups; g += 4, a += 32, b += 32) sum_four_eights(a, b, to + g);
+  }
+  for (; g < groups; ++g, a += width, b += width) {
     Vec sums = broadcast(0);
     int64_t c = 0;
     for (; c + kLanes <= width; c += kLanes) sums += load(a + c) * load(b + c);

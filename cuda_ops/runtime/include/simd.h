@@ -146,6 +146,25 @@ static inline float sum_lanes(Vec a) {
 #endif
 }
 
+// to [4]: the sums of a * b over each of four times eight floats.
+static inline void sum_four_eights(const float* a, const float* b, float* to) {
+#if defined(__AVX2__)
+  __m256 product[4];
+  for (int i = 0; i < 4; ++i) {
+    product[i] = _mm256_mul_ps(_mm256_loadu_ps(a + 8 * i), _mm256_loadu_ps(b + 8 * i));
+  }
+  const __m256 halves = _mm256_hadd_ps(_mm256_hadd_ps(product[0], product[1]),
+                                       _mm256_hadd_ps(product[2], product[3]));
+  _mm_storeu_ps(to,
+                _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
+#else
+  for (int i = 0; i < 4; ++i, a += 8, b += 8) {
+    to[i] = 0;
+    for (int lane = 0; lane < 8; ++lane) to[i] += a[lane] * b[lane];
+  }
+#endif
+}
+
 }  // namespace pc3d
 
 #define PC3D_UNROLL _Pragma("GCC unroll 32")
