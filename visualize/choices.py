@@ -124,9 +124,7 @@ def levels(coords: CoordSet) -> Iterator[Level]:
     for _ in range(_MAX_LEVELS):
         yield Level(coords, rows)
         coords, kernel_map = coords.down()
-        assert kernel_map.table_t is not None
-        # A voxel meets its one parent at one tap and has -1 at the others.
-        rows = kernel_map.table_t.amax(dim=0).long()[rows]
+        rows = kernel_map.parents.long()[rows]
 
 
 class _Block(NamedTuple):
@@ -191,7 +189,11 @@ def _neighborhoods(network: nn.Module, choice: str, num_codes: int) -> tuple[str
 
 
 def describe(spec: CodeSpec) -> str:
-    """The neighbourhood of a code: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`."""
+    """The neighbourhood of a code: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`.
+
+    Voxels of twice the size are named: `"cube, dilation 1, twice the stride"`.
+    """
     shape = "masked cube" if spec.shape == "mask" else spec.shape
     size = "" if spec.size == 3 else f" of size {spec.size}"
-    return f"{shape}{size}, dilation {spec.dilation}"
+    stride = ", twice the stride" if spec.stride == 2 else ""
+    return f"{shape}{size}, dilation {spec.dilation}{stride}"

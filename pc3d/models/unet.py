@@ -72,6 +72,7 @@ class UNet(nn.Module):
             self.decoder.append(stage(make, width + skips.pop(), width, depth))
             channels = width
         self.out_channels = channels
+        self.decoder_widths = tuple(widths[num_stages:])
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         x = self.stem(x)
@@ -83,6 +84,11 @@ class UNet(nn.Module):
             skip = skips.pop()
             x = blocks(up(x, skip.coords).cat(skip))
         return x
+
+
+def decoder_stages(backbone: UNet, name: str = "backbone") -> dict[str, int]:
+    """`StagedModel.decoder_stages` of a network with that U-Net under that name."""
+    return {f"{name}.decoder.{i}": width for i, width in enumerate(backbone.decoder_widths)}
 
 
 def conv_stem(in_channels: int, channels: int, kernel_size: int, depth: int = 1) -> nn.Sequential:

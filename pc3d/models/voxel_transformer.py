@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
-from pc3d.models.unet import HEAD_AXES, STEM_AXES, BlockFactory, UNet, conv_stem
+from pc3d.models.unet import (
+    HEAD_AXES,
+    STEM_AXES,
+    BlockFactory,
+    UNet,
+    conv_stem,
+    decoder_stages,
+)
 from pc3d.nn import BasicBlock, Codebook, VectorQuantizer
 from pc3d.nn.choice import balance_loss, observe_choices, usage_loss
 from pc3d.nn.observe import observe
@@ -71,6 +78,11 @@ class VoxelTransformer(nn.Module):
         stem = conv_stem(in_channels, stem_channels, stem_kernel_size)
         self.backbone = UNet(stem, stem_channels, widths, depths, blocks, expand_down=True)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
+
+    @property
+    def decoder_stages(self) -> Mapping[str, int]:
+        """See `pc3d.models.api.StagedModel`."""
+        return decoder_stages(self.backbone)
 
     def forward(self, batch: Batch) -> SegmentationOutput:
         """Logits [N, num_classes] at the voxels of the batch; auxiliary losses in training."""

@@ -37,7 +37,21 @@ class KernelMap:
         """Input-output pairs over all taps: multiply by C_in * C_out for the exact MACs."""
         return int((self.table >= 0).sum())
 
+    @cached_property
+    def parents(self) -> Tensor:
+        """[N] int32, the output row that each input row lies in. Of the 2x2x2 kernel alone."""
+        assert self.table_t is not None
+        # A voxel meets its one parent at one tap and has -1 at the others.
+        return self.table_t.amax(dim=0)
+
+    @cached_property
+    def num_children(self) -> Tensor:
+        """[M] int64, how many input rows lie in each output row. Of the 2x2x2 kernel alone."""
+        return (self.table >= 0).sum(dim=0)
+
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables."""
-        return self.table.nbytes + (0 if self.table_t is None else self.table_t.nbytes)
+        """Bytes of the tables, and of what was made of them and kept."""
+        held = [self.table, self.table_t]
+        held += [self.__dict__.get(name) for name in ("parents", "num_children")]
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
