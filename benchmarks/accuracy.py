@@ -10,6 +10,11 @@
 
 Networks have the same number of parameters (6.7 M), the same recipe, rooms and seeds; the same
 time by their number of steps, so that nothing else that the machine does changes a result.
+
+Ablations are `voxel_tr` with one option more, and as many steps as it; `networks=` names them:
+
+    python -m benchmarks.accuracy run out=docs/ablations.jsonl rooms=48,12 \
+        networks=voxel_tr,voxel_tr_fusion,voxel_tr_aux
 """
 
 from __future__ import annotations
@@ -39,6 +44,9 @@ from pc3d.cli.config import compose_config
 from pc3d.utils.environment import environment, git_state
 
 NETWORKS = ("minkunet_m", "dwconv_m", "votr_m", "voxel_tr", "voxel_tr_vq")
+ABLATIONS = ("voxel_tr_fusion", "voxel_tr_aux")
+"""Experiments of as many steps as the subject's; not among the networks unless they are named."""
+EVERY = (*NETWORKS, *ABLATIONS)
 SUBJECT = "voxel_tr"
 """What the others are compared with."""
 ROOMS = (48, 12)
@@ -198,11 +206,9 @@ def _add_row(table: Table, name: str, rooms: str, found: Difference | None) -> N
 
 
 def grouped(results: Results) -> dict[tuple[str, int], dict[int, float]]:
-    """mIoU by seed for every network and number of rooms, in the order of `NETWORKS`."""
+    """mIoU by seed for every network and number of rooms, in the order of `EVERY`."""
     groups: dict[tuple[str, int], dict[int, float]] = {}
-    for training in sorted(
-        results, key=lambda t: (-t.num_rooms, NETWORKS.index(t.network), t.seed)
-    ):
+    for training in sorted(results, key=lambda t: (-t.num_rooms, EVERY.index(t.network), t.seed)):
         key = training.network, training.num_rooms
         groups.setdefault(key, {})[training.seed] = results[training]["miou"]
     return groups
@@ -248,7 +254,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, str]]:
         if not equals or key not in options:
             raise ValueError(f"got {argument!r}; expected key=value with {', '.join(options)}")
         options[key] = value
-    parse_names("networks", options["networks"], NETWORKS)
+    parse_names("networks", options["networks"], EVERY)
     for key in ("seeds", "jobs", "batches"):
         count(key, options[key])
     for number in options["rooms"].split(","):

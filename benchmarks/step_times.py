@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from hydra.utils import instantiate
-from torch import nn
 from torch.optim import Optimizer
 
 from benchmarks.measure import using_threads
 from pc3d.cli.build import build_data, build_task
 from pc3d.cli.config import compose_config
 from pc3d.sparse import Batch, CoordSet, SparseTensor
+from pc3d.tasks import SegmentationTask
 
 WARMUP = 2  # batches
 
@@ -38,8 +38,7 @@ def step_times(overrides: Mapping[str, Sequence[str]], num_batches: int) -> dict
             loader = data.train_dataloader()
             batches = [b for b, _ in zip(loader, range(num_batches + WARMUP), strict=False)]
         task = build_task(config, data).train()
-        optimizer = instantiate(config.optimizer)(task.network.parameters())
-        steps[name] = _step(task.network, task.loss, optimizer)
+        steps[name] = _step(task, instantiate(config.optimizer)(task.parameters()))
     times: dict[str, list[float]] = {name: [] for name in steps}
     with using_threads(1):
         for batch in batches:
@@ -56,10 +55,9 @@ def _without_maps(batch: Batch) -> Batch:
     return dataclasses.replace(batch, voxels=SparseTensor(coords, batch.voxels.feats))
 
 
-def _step(network: nn.Module, loss: nn.Module, optimizer: Optimizer) -> Callable[[Batch], None]:
+def _step(task: SegmentationTask, optimizer: Optimizer) -> Callable[[Batch], None]:
     def step(batch: Batch) -> None:
-        output = network(batch)
-        total = loss(output.logits, batch.segment) + sum(output.aux_losses.values())
+        total, _ = task.training_loss(batch)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

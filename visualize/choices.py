@@ -16,6 +16,7 @@ from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SampleKey, SceneDataset
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint
+from pc3d.models.point_transformer import PointTransformer
 from pc3d.nn import Choice, Codebook, CodeSpec
 from pc3d.nn.choice import observe_choices
 from pc3d.sparse import Batch, CoordSet
@@ -50,6 +51,8 @@ def codes_of_run(
     task = build_task(config, data, training=False)
     if not choices_of(task.network):
         return [], ""
+    if isinstance(task.network, PointTransformer):
+        return [], "codes of queries and keys are not shown: they have no neighbourhoods"
     stored = sorted((folder / "checkpoints").glob("*.ckpt"))
     path = next((path for path in stored if file_hash(path) == tested.checkpoint_hash), None)
     if path is None:
@@ -124,9 +127,7 @@ def levels(coords: CoordSet) -> Iterator[Level]:
     for _ in range(_MAX_LEVELS):
         yield Level(coords, rows)
         coords, kernel_map = coords.down()
-        assert kernel_map.table_t is not None
-        # A voxel meets its one parent at one tap and has -1 at the others.
-        rows = kernel_map.table_t.amax(dim=0).long()[rows]
+        rows = kernel_map.parents.long()[rows]
 
 
 class _Block(NamedTuple):
@@ -191,7 +192,11 @@ def _neighborhoods(network: nn.Module, choice: str, num_codes: int) -> tuple[str
 
 
 def describe(spec: CodeSpec) -> str:
-    """The neighbourhood of a code: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`."""
+    """The neighbourhood of a code: `"cube, dilation 2"`, `"cross of size 5, dilation 1"`.
+
+    Voxels of twice the size are named: `"cube, dilation 1, twice the stride"`.
+    """
     shape = "masked cube" if spec.shape == "mask" else spec.shape
     size = "" if spec.size == 3 else f" of size {spec.size}"
-    return f"{shape}{size}, dilation {spec.dilation}"
+    stride = ", twice the stride" if spec.stride == 2 else ""
+    return f"{shape}{size}, dilation {spec.dilation}{stride}"

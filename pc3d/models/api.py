@@ -37,6 +37,20 @@ class SegmentationModel(Protocol):
     def __call__(self, batch: Batch) -> SegmentationOutput: ...
 
 
+class StagedModel(SegmentationModel, Protocol):
+    """A network whose decoder can be supervised stage by stage; see `pc3d.tasks.auxiliary`.
+
+    Attributes:
+        decoder_stages: channels that every stage of the decoder gives, by the name of its module
+            within the network, in the order in which they run. Each module runs once in a pass and
+            gives a `SparseTensor` on the batch's voxels or on a set that `down()` made of them; on
+            what the last one gives stands the network's own head.
+    """
+
+    @property
+    def decoder_stages(self) -> Mapping[str, int]: ...
+
+
 class TransferableModel(SegmentationModel, Protocol):
     """A network that says which of its tensors depend on the data; see `pc3d.models.transfer`.
 

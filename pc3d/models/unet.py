@@ -98,6 +98,12 @@ class UNet(nn.Module):
         return x
 
 
+def decoder_stages(backbone: UNet, name: str = "backbone") -> dict[str, int]:
+    """`StagedModel.decoder_stages` of a network with that U-Net under that name."""
+    widths = backbone.widths[-len(backbone.decoder) :]
+    return {f"{name}.decoder.{i}": width for i, width in enumerate(widths)}
+
+
 def conv_stem(in_channels: int, channels: int, kernel_size: int, depth: int = 1) -> nn.Sequential:
     """`depth` submanifold convolutions with norm and ReLU, the first from `in_channels`."""
     widths = [in_channels] + [channels] * (depth - 1)

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.auxiliary import check_weights, listen
 from pc3d.models.spvcnn import run_backbone
-from pc3d.models.unet import HEAD_AXES, STEM_AXES, BlockFactory, UNet, conv_stem
+from pc3d.models.unet import (
+    HEAD_AXES,
+    STEM_AXES,
+    BlockFactory,
+    UNet,
+    conv_stem,
+    decoder_stages,
+)
 from pc3d.nn import BasicBlock
 from pc3d.sparse import Batch
 
@@ -68,6 +75,11 @@ class VoxelTransformer(nn.Module):
         self.backbone = UNet(stem, stem_channels, widths, depths, blocks, expand_down=True)
         self.point_branch = None if point_branch is None else point_branch(self.backbone)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
+
+    @property
+    def decoder_stages(self) -> Mapping[str, int]:
+        """See `pc3d.models.api.StagedModel`."""
+        return decoder_stages(self.backbone)
 
     def forward(self, batch: Batch) -> SegmentationOutput:
         """Logits [N, num_classes] at the voxels of the batch; auxiliary losses in training."""

@@ -25,17 +25,26 @@ class CodeSpec:
         shape: `"cube"`, `"cross"`, or `"mask"`: a cube of which each group sees the taps of a mask.
         masks: for `"mask"`: strings of 0 and 1, one digit per tap of the cube (x slowest, z
             fastest). Group g takes `masks[g % len(masks)]`. `data_prep.patterns` learns them.
+        stride: 1, or 2 for taps among the voxels of twice the size, around the one that a voxel
+            lies in; `dilation` counts these then. See `pc3d.nn.coarse_codes`.
 
     Raises:
-        ValueError: a kernel that does not exist, or a mask of another length or without taps.
+        ValueError: a kernel or a stride that does not exist, or a mask of another length or without
+            taps.
     """
 
     size: int = 3
     dilation: int = 1
     shape: Literal["cube", "cross", "mask"] = "cube"
     masks: Sequence[str] = ()
+    stride: int = 1
 
     def __post_init__(self) -> None:
+        if self.stride not in (1, 2):
+            raise ValueError(
+                "a code has stride 1 (a voxel's neighbours) or 2 (those of twice the size); got "
+                f"stride={self.stride}"
+            )
         object.__setattr__(self, "masks", tuple(self.masks))  # lists do not hash
         num_taps = self.kernel.num_taps
         if (self.shape == "mask") != bool(self.masks):
@@ -56,6 +65,12 @@ class CodeSpec:
         """The kernel whose table holds the neighbours."""
         shape: Literal["cube", "cross"] = "cross" if self.shape == "cross" else "cube"
         return KernelSpec(self.size, dilation=self.dilation, shape=shape)
+
+    def table(self, coords: CoordSet) -> Tensor:
+        """The neighbours [K, N] of N voxels; with stride 2 those [K, M] of their M parents."""
+        if self.stride == 2:
+            coords, _ = coords.down()
+        return coords.neighbors(self.kernel).table
 
     def mask(self, groups: int) -> Tensor:
         """[K, groups] float32: 1 where a group sees a tap."""
@@ -143,22 +158,25 @@ class Codebook(nn.Module):
         return weight * self.mask.repeat_interleave(self.channels // self.groups, dim=1)
 
     def tables(self, coords: CoordSet) -> list[Tensor]:
-        """The neighbour table [K_d, N] of every code."""
-        return [coords.neighbors(spec.kernel).table for spec in self.specs]
+        """The neighbour table of every code; see `CodeSpec.table`."""
+        return [spec.table(coords) for spec in self.specs]
 
     def occupancy(self, coords: CoordSet, masked: bool) -> Tensor:
         """[N, D, G]: the fraction of each code's taps, or of those of a group's mask, with a voxel.
 
-        The tap of a voxel itself counts, so that none is 0 unless its mask leaves that tap out.
+        The tap of a voxel itself counts, so that none is 0 unless its mask leaves that tap out. A
+        code of stride 2 has the fraction of the voxel's parent.
         """
         found = []
         for number, spec in enumerate(self.specs):
-            occupied = (coords.neighbors(spec.kernel).table >= 0).float()
+            occupied = (spec.table(coords) >= 0).float()
             if masked and self.mask is not None:
                 mask = self.mask.split(self.num_taps)[number]
                 share = (occupied.T.to(mask.dtype) @ mask) / mask.sum(dim=0)
             else:
                 share = occupied.mean(dim=0).unsqueeze(1).expand(-1, self.groups)
+            if spec.stride == 2:
+                share = share.index_select(0, coords.down()[1].parents)
             found.append(share)
         return torch.stack(found, dim=1)
 

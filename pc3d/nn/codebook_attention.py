@@ -7,7 +7,8 @@ CodedVTR (Zhao et al. 2022, arXiv 2203.09887). For a voxel n, code d and group g
     y[n, c]         = sum over codes d of choice(logits)[n, d, g(c)]
                       * sum over taps k of code_d[k, c] * v[neighbour k of n, c]
 
-with queries q_d from a convolution over the code's own neighbourhood and values v. The publication
+with queries q_d from a convolution over the code's own neighbourhood and values v. Codes on the
+voxels of twice the size: `pc3d.nn.coarse_codes`. The publication
 writes S_d's sum inside the sum over channels; the query does not depend on the channel, so the two
 are equal, and this one costs C / G times less.
 """
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 import cuda_ops
 from pc3d.nn.blocks import ConvBlock
 from pc3d.nn.choice import Choice
+from pc3d.nn.coarse_codes import at_children, mean_of_children, mix_two_strides
 from pc3d.nn.codebook import Codebook, CodeSpec
 from pc3d.nn.conv import PointwiseConv, SparseConv3d, SubmanifoldConv3d
 from pc3d.nn.splitting import Copy, Rows, Splitting, copy_rows, shares_after
@@ -108,19 +110,17 @@ class CodebookAttention(nn.Module):
     def forward(self, x: SparseTensor, v: SparseTensor) -> SparseTensor:
         """Mixed values [N, C] from features x [N, in_channels] and values v [N, C]."""
         codes, tables = self.codebook.codes(), self.codebook.tables(x.coords)
-        values = v.feats
         if self.position_conv is not None:
             near = self.position_conv.tables(x.coords)
-            values = values + cuda_ops.codebook_attention(
-                values, None, self.position_conv.codes(), near
-            )
+            code = self.position_conv.codes()
+            v = v.with_feats(v.feats + cuda_ops.codebook_attention(v.feats, None, code, near))
         weights = None
         if self.choice is not None:
             weights = self.choice(self.logits(x, codes, tables), self.codebook.share)
-        y = self._mix(values, weights, codes, tables)
+        y = self._mix(v, weights, codes, tables)
         if self.position_table is not None:
-            position = self.position_table.codes()
-            y = y + self._mix(torch.ones_like(values), weights, position, tables)
+            ones = v.with_feats(torch.ones_like(v.feats))
+            y = y + self._mix(ones, weights, self.position_table.codes(), tables)
         return v.with_feats(y)
 
     def rows_of(self, code: int) -> list[tuple[Rows, bool]]:
@@ -172,12 +172,16 @@ class CodebookAttention(nn.Module):
         return copies
 
     def _mix(
-        self, values: Tensor, weights: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
+        self, v: SparseTensor, weights: Tensor | None, codes: Tensor, tables: Sequence[Tensor]
     ) -> Tensor:
+        strides = [spec.stride for spec in self.codebook.specs]
+        if 2 in strides:
+            parts = codes.split(self.codebook.num_taps)
+            return mix_two_strides(v, weights, parts, tables, strides)
         if weights is not None and self.choice is not None and self.choice.is_one_hot:
             chosen = weights.argmax(dim=1)
-            return cuda_ops.routed_codebook_attention(values, chosen, codes, tables)
-        return cuda_ops.codebook_attention(values, weights, codes, tables)
+            return cuda_ops.routed_codebook_attention(v.feats, chosen, codes, tables)
+        return cuda_ops.codebook_attention(v.feats, weights, codes, tables)
 
     def logits(self, x: SparseTensor, codes: Tensor, tables: Sequence[Tensor]) -> Tensor:
         """[N, D, G], how much each voxel and group wants each code."""
@@ -186,10 +190,15 @@ class CodebookAttention(nn.Module):
         sums = codes.unflatten(1, (groups, -1)).sum(dim=2)
         if not self.choice.couple_grad:
             sums = sums.detach()
-        found = [
-            cuda_ops.codebook_attention(query(x).feats, None, code, [table])
-            for query, code, table in zip(self.queries, sums.split(num_taps), tables, strict=True)
-        ]
+        specs, parts = self.codebook.specs, sums.split(num_taps)
+        features = {1: x}
+        if any(spec.stride == 2 for spec in specs):
+            features[2] = mean_of_children(x)
+        found = []
+        for spec, query, code, table in zip(specs, self.queries, parts, tables, strict=True):
+            asked = query(features[spec.stride]).feats
+            wanted = cuda_ops.codebook_attention(asked, None, code, [table])
+            found.append(wanted if spec.stride == 1 else at_children(wanted, x.coords))
         logits = torch.stack(found, dim=1)
         if self.guidance != "none":
             share = self.codebook.occupancy(x.coords, masked=self.guidance == "pattern")

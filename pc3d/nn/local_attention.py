@@ -33,7 +33,7 @@ class LocalAttention(nn.Module):
             an earlier kernel too are left out.
 
     Raises:
-        ValueError: no kernel, masks, or heads that do not divide the channels.
+        ValueError: no kernel, masks, strides, or heads that do not divide the channels.
 
     Shape: [N, C] to [N, C].
     """
@@ -47,8 +47,8 @@ class LocalAttention(nn.Module):
                 f"head_channels must divide the channels; got {head_channels} for {channels}"
             )
         specs = [CodeSpec(**kernel) for kernel in window]
-        if not specs or any(spec.masks for spec in specs):
-            raise ValueError("a window needs at least one kernel, and none with masks")
+        if not specs or any(spec.masks or spec.stride != 1 for spec in specs):
+            raise ValueError("a window needs at least one kernel, and none with masks or stride 2")
         self.heads = channels // head_channels
         self.kernels = [spec.kernel for spec in specs]
         offsets = [offset for kernel in self.kernels for offset in kernel.offsets]

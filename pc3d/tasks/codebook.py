@@ -133,11 +133,13 @@ class CodebookUsage(pl.Callback):
 
 def choices_of(task: nn.Module) -> dict[str, Choice]:
     """The choices of a network by the short name of their block."""
-    return {
-        name.removeprefix("network.").removeprefix("backbone.").removesuffix(".attention.choice"): m
-        for name, m in task.named_modules()
-        if isinstance(m, Choice)
-    }
+    found = {name: m for name, m in task.named_modules() if isinstance(m, Choice)}
+    return {_short(name): choice for name, choice in found.items()}
+
+
+def _short(name: str) -> str:
+    name = name.removeprefix("network.").removeprefix("backbone.").removesuffix(".choice")
+    return name.removesuffix(".relation").removesuffix(".attention")
 
 
 def voxel_sums(weights: Tensor) -> Tensor:

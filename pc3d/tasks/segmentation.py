@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -14,6 +16,7 @@ from pc3d.data.views import Voting
 from pc3d.metrics import ConfusionMatrix, SceneCounts, SplitCounts, count_scene, scores
 from pc3d.models.checkpoint import KEY
 from pc3d.sparse import Batch
+from pc3d.tasks.auxiliary import AuxiliaryHeads
 from pc3d.tasks.optim import OptimizerFactory, SchedulerFactory, parameter_groups
 from pc3d.tasks.targets import VOXEL_LABELS
 from pc3d.tasks.tiling import predict_points
@@ -52,11 +55,15 @@ class SegmentationTask(pl.LightningModule):
         facts: plain values about data and model that every checkpoint carries.
         voxel_label: which of its points' labels a voxel is trained with, a key of
             `pc3d.tasks.targets.VOXEL_LABELS`.
+        aux_weight: factor of the mean loss of the decoder's earlier stages (`pc3d.tasks.auxiliary`)
+            in training; 0 for none. The network must then be a `pc3d.models.api.StagedModel`.
 
     Raises:
-        ValueError: an unknown `voxel_label`.
+        ValueError: an unknown `voxel_label`, an `aux_weight` that is negative or not finite, or a
+            network without the stages that it needs.
 
     Attributes:
+        auxiliary: the heads of these stages, or None.
         voting: how the views of a test scene are scored; the data module's must be the same.
         test_counts: sums over the scenes of the test.
     """
@@ -72,17 +79,24 @@ class SegmentationTask(pl.LightningModule):
         scheduler: SchedulerFactory | None = None,
         facts: dict[str, Any] | None = None,
         voxel_label: str = "majority",
+        aux_weight: float = 0.0,
     ) -> None:
         super().__init__()
         if voxel_label not in VOXEL_LABELS:
             raise ValueError(
                 f"task.voxel_label must be one of {', '.join(VOXEL_LABELS)}; got {voxel_label!r}"
             )
+        if not 0 <= aux_weight < math.inf:
+            raise ValueError(f"task.aux_weight must be finite and >= 0; got {aux_weight}")
         self._voxel_labels = VOXEL_LABELS[voxel_label]
         self.network, self.loss = network, loss
         self.class_names, self.max_eval_voxels = class_names, max_eval_voxels
         self._optimizer, self._scheduler, self._facts = optimizer, scheduler, facts or {}
         num_classes = len(class_names)
+        self.aux_weight = aux_weight
+        self.auxiliary: AuxiliaryHeads | None = None
+        if aux_weight and loss is not None:
+            self.auxiliary = AuxiliaryHeads(network, num_classes)
         self.val_points, self.val_voxels = (
             ConfusionMatrix(num_classes),
             ConfusionMatrix(num_classes),
@@ -92,15 +106,10 @@ class SegmentationTask(pl.LightningModule):
         self._votes: SceneVotes | None = None
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The loss at the support of the network's output, plus its auxiliary losses."""
-        assert self.loss is not None
-        output = self.network(batch)
-        at_voxels = output.support == "voxel"
-        target = self._voxel_labels(batch) if at_voxels else batch.points.segment
-        loss: Tensor = self.loss(output.logits, target)
-        for name, value in output.aux_losses.items():
+        """The training loss, which is logged with its parts."""
+        loss, parts = self.training_loss(batch)
+        for name, value in parts.items():
             self.log(f"train/{name}", value, batch_size=1)
-            loss = loss + value
         self.log(
             "train/loss",
             loss,
@@ -111,6 +120,29 @@ class SegmentationTask(pl.LightningModule):
             batch_size=1,
         )
         return loss
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss at the support of the network's output, plus its auxiliary losses.
+
+        Returns:
+            The sum, a scalar; and the auxiliary losses by name: the network's as they are in it,
+            those of the decoder's stages before they are averaged and weighed.
+        """
+        assert self.loss is not None
+        heads = self.auxiliary
+        with nullcontext({}) if heads is None else heads.listen(self.network) as seen:
+            output = self.network(batch)
+        at_voxels = output.support == "voxel"
+        target = self._voxel_labels(batch) if at_voxels else batch.points.segment
+        loss: Tensor = self.loss(output.logits, target)
+        for value in output.aux_losses.values():
+            loss = loss + value
+        if heads is None:
+            return loss, output.aux_losses
+        labels = target if at_voxels else self._voxel_labels(batch)
+        stages = heads(seen, batch.voxels.coords, labels, self.loss)
+        mean = torch.stack(list(stages.values())).mean()
+        return loss + self.aux_weight * mean, {**output.aux_losses, **stages}
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         at_points = predict_points(self.network, batch, self.max_eval_voxels)
@@ -150,7 +182,8 @@ class SegmentationTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         if self._optimizer is None or self._scheduler is None:
             raise ValueError("this task was built for evaluation: it has no optimizer or scheduler")
-        optimizer = self._optimizer(parameter_groups(self.network))
+        trained = [module for module in (self.network, self.auxiliary) if module is not None]
+        optimizer = self._optimizer(parameter_groups(nn.ModuleList(trained)))
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._scheduler(optimizer, total_steps=total_steps)
         return {

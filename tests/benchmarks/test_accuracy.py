@@ -11,10 +11,20 @@ from rich.console import Console
 from scipy import stats
 
 from benchmarks import accuracy
-from benchmarks.accuracy import NETWORKS, Training, plan, read_results, read_scores, run
+from benchmarks.accuracy import (
+    ABLATIONS,
+    EVERY,
+    NETWORKS,
+    SUBJECT,
+    Training,
+    plan,
+    read_results,
+    read_scores,
+    run,
+)
 from benchmarks.paired import difference, interval, seeds_needed
 from benchmarks.step_times import step_times
-from pc3d.cli.config import compose_config
+from pc3d.cli.config import compose_config, resolved
 from tests.conftest import TINY
 
 
@@ -134,7 +144,7 @@ def test_wrong_arguments_are_named(arguments, expected, capsys):
 
 def test_the_networks_have_equal_size_and_the_experiments_are_complete():
     sizes, budgets = {}, set()
-    for name in NETWORKS:
+    for name in EVERY:
         config = compose_config("config", Training(name, 12, 5).overrides)
         net = instantiate(config.model, in_channels=4, num_classes=20, _convert_="all")
         sizes[name] = sum(p.numel() for p in net.parameters())
@@ -143,6 +153,28 @@ def test_the_networks_have_equal_size_and_the_experiments_are_complete():
         budgets.add((config.optimizer.lr, config.optimizer.weight_decay, config.num_workers))
     assert max(sizes.values()) < 1.03 * min(sizes.values()), sizes
     assert len(budgets) == 1, "one recipe for all"
+
+
+def test_ablations_differ_from_the_subject_in_one_option():
+    subject, *others = (
+        resolved(compose_config("config", [*Training(name, 48, 0).overrides, "paths.run_dir=run"]))
+        for name in (SUBJECT, *ABLATIONS)
+    )
+    changed = {"voxel_tr_fusion": ("model", "block"), "voxel_tr_aux": ("task", "aux_weight")}
+    for name, other in zip(ABLATIONS, others, strict=True):
+        group, key = changed[name]
+        assert other[group].pop(key) != subject[group][key]
+        other[group][key] = subject[group][key]
+        assert other == subject, "as many steps, too"
+
+
+def test_only_named_ablations_are_trained(fake, tmp_path, capsys):
+    out = f"out={tmp_path / 'a.jsonl'}"
+    assert accuracy.main(["run", out, "seeds=2", "rooms=12", "networks=voxel_tr,voxel_tr_aux"]) == 0
+    assert {t.network for t in fake} == {"voxel_tr", "voxel_tr_aux"} and len(fake) == 4
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "voxel_tr - voxel_tr_aux" in x)
+    assert "+0.0200" in line
+    assert accuracy.parse(["run", "out=a"])[1]["networks"] == ",".join(NETWORKS)
 
 
 def test_scores_are_those_of_the_last_validation(tmp_path):

@@ -16,7 +16,7 @@ from pc3d.sparse import Batch, SparseTensor
 from tests.attack import CLOUDS, asymmetric
 from tests.parity import coords_of
 
-NEAR, FAR = {}, {"dilation": 2}
+NEAR, FAR, COARSE = {}, {"dilation": 2}, {"stride": 2}
 FLAT = {"shape": "mask", "masks": ["0" * 9 + "1" * 9 + "0" * 9, "1" * 27]}  # as YAML gives them
 
 
@@ -52,6 +52,12 @@ def test_a_larger_codebook_gives_the_same_scores(codes, options):
 
 def test_codes_with_masks_are_copied_with_their_masks():
     small, large = network(FLAT, NEAR), network(FLAT, NEAR, FLAT, seed=1)
+    load_network(large, checkpoint(small), "small.ckpt")
+    torch.testing.assert_close(logits(large), logits(small))
+
+
+def test_codes_of_the_other_stride_are_copied():
+    small, large = network(COARSE, NEAR), network(COARSE, NEAR, NEAR, COARSE, seed=1)
     load_network(large, checkpoint(small), "small.ckpt")
     torch.testing.assert_close(logits(large), logits(small))
 
@@ -95,6 +101,12 @@ def test_codes_of_the_same_number_are_loaded_as_they_are():
 def test_a_new_neighbourhood_is_refused():
     small, large = network(FAR, NEAR), network(FAR, NEAR, {"dilation": 3})
     with pytest.raises(ValueError, match=r"code 2 .*dilation=3.* none of the 2 codes"):
+        load_network(large, checkpoint(small), "small.ckpt")
+
+
+def test_the_same_taps_at_another_stride_are_a_new_neighbourhood():
+    small, large = network(FAR, NEAR), network(FAR, NEAR, COARSE)
+    with pytest.raises(ValueError, match=r"code 2 .*stride=2.* none of the 2 codes"):
         load_network(large, checkpoint(small), "small.ckpt")
 
 

@@ -25,7 +25,7 @@ REGULARIZERS = {"usage": 0.5, "balance": 0.5, "diversity": 2.0, "orthogonality":
 
 def network() -> VoxelTransformer:
     torch.manual_seed(0)
-    codes, split = [{"dilation": 2}, {}], {"at": (0.5,), "noise": 0.3}
+    codes, split = [{"dilation": 2}, {}, {"stride": 2}], {"at": (0.5,), "noise": 0.3}
     attention = partial(CodebookAttention, codes=codes, groups=2, choice={}, split=split)
     block = partial(VoxelTransformerBlock, attention=attention)
     sizes = {"widths": [4, 6, 8, 6], "depths": [1, 1, 1, 1], "attention_stages": [1, 2]}

@@ -39,6 +39,7 @@ SIZES = {
     "voxel_tr_gumbel": (6, 20, 6_742_884),
     "voxel_tr_topk": (6, 20, 6_742_884),
     "voxel_tr_spv": (6, 20, 6_775_452),
+    "voxel_tr_fusion": (6, 20, 6_742_884),
     "voxel_tr_vq": (6, 20, 5_782_308),
     "dwconv_a": (6, 20, 5_835_684),
     "dwconv_b": (6, 20, 10_304_084),

@@ -51,6 +51,7 @@ OPTIONS = {
     "position table": {"position": "table"},
     "position conv": {"position": "conv"},
     "from offsets": {"from_offsets": 5},
+    "two strides": {"codes": [{"stride": 2}, {}], "guidance": "occupancy", "position": "table"},
     "masks": {
         "codes": [{"shape": "mask", "masks": ("0" * 13 + "11" + "0" * 12, "1" * 27)}, {}],
         "guidance": "pattern",

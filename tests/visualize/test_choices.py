@@ -126,7 +126,8 @@ def test_rows_that_are_no_level_are_refused(num_rows: int, levels: str):
         chosen_codes(Given(weights), batch_of(points), WHOLE)
 
 
-SPECS = [{"dilation": 2}, {"shape": "cross", "size": 5}]
+SPECS = [{"dilation": 2}, {"shape": "cross", "size": 5}, {"stride": 2}]
+WORDS = ("cube, dilation 2", "cross of size 5, dilation 1", "cube, dilation 1, twice the stride")
 
 
 def transformer(kind: str) -> VoxelTransformer:
@@ -154,14 +155,14 @@ def test_blocks_of_a_voxel_transformer(kind: str):
     assert [block.stride for block in blocks] == [4, 2, 1, 1]
     rows, _, _ = voxelize(POINTS)
     for block, weights in zip(blocks, seen.values(), strict=True):
-        assert block.neighborhoods == ("cube, dilation 2", "cross of size 5, dilation 1")
+        assert block.neighborhoods == WORDS
         level, places = rows, POINTS
         for _ in range(block.stride.bit_length() - 1):
             level, places = coarse_rows(level), [parent(place) for place in places]
         means = weights.mean(dim=2)
         expected = [int(means[level.index(place)].argmax()) for place in places]
         assert block.codes.tolist() == expected
-    assert any(len(set(block.codes.tolist())) == 2 for block in blocks)
+    assert any(len(set(block.codes.tolist())) >= 2 for block in blocks)
     assert not any(module._forward_hooks for module in network.modules())
 
 
@@ -172,6 +173,7 @@ def test_blocks_of_a_voxel_transformer(kind: str):
         (CodeSpec(shape="cross", dilation=3), "cross, dilation 3"),
         (CodeSpec(size=5), "cube of size 5, dilation 1"),
         (CodeSpec(shape="mask", masks=["1" * 27]), "masked cube, dilation 1"),
+        (CodeSpec(stride=2), "cube, dilation 1, twice the stride"),
     ],
 )
 def test_neighbourhoods_in_words(spec: CodeSpec, words: str):
