@@ -19,7 +19,7 @@ def test_it_writes_times_and_compares_rows(tmp_path):
     assert sampling.main(arguments) == 0
     report = json.loads(outs[0].read_text())
     ours = [row for row in report["rows"] if row["contestant"] == "kernels"]
-    assert [row["workload"] for row in ours] == ["indoor 800", "lidar", scan.name]
+    assert [row["workload"] for row in ours] == ["indoor 800", "lidar", "SemanticKITTI 00/000000"]
     assert ours[0]["name"] == "800 -> 200"
     assert outs[1].read_text().startswith("### Machine")
 
