@@ -32,9 +32,9 @@ def relation_logits(
     logits = q.new_empty(n, taps, groups, dtype=torch.float32)
     parameters = (_float32(tensor) for tensor in (hidden, lift, bias, weight))
     sizes = (taps, n, len(k), channels, len(lift), groups)
-    arguments = (q, k, *parameters, int32(table), *sizes, logits, _beyond(gpu))
     blocks = (-(-n * taps // PAIRS) * THREADS, -(-groups // (THREADS // PAIRS)))
-    gpu.launch(OP, "logits", blocks, *arguments, scalar=q.dtype)
+    tensors = (q, k, *parameters, int32(table))
+    gpu.launch(OP, "logits", blocks, *tensors, *sizes, logits, _beyond(gpu), scalar=q.dtype)
     return logits
 
 

@@ -142,9 +142,11 @@ def test_half_precision_is_summed_in_float32(dtype):
 
 
 def test_nan_is_not_hidden_by_the_relu():
-    problem = attention(*SIZE).changed(Tensor.float)
-    problem.k[-1] = torch.nan  # the neighbour of point 0
-    assert cuda_ops.relation_logits(*problem.of_logits)[0].isnan().all()
+    """At any channel: in vectors, and after the last whole one."""
+    for channel in (0, 20, 39):
+        problem = attention(7, 11, 4, 40, 5, 3).changed(Tensor.float)
+        problem.k[-1, channel] = torch.nan  # the neighbour of point 0
+        assert cuda_ops.relation_logits(*problem.of_logits)[0].isnan().all()
 
 
 def test_rows_that_are_not_there_are_refused():
