@@ -13,8 +13,13 @@ time by their number of steps, so that nothing else that the machine does change
 
 Ablations are `voxel_tr` with one option more, and as many steps as it; `networks=` names them:
 
-    python -m benchmarks.accuracy run out=docs/ablations.jsonl rooms=48,12 \
+    python -m benchmarks.accuracy run out=docs/ablations.jsonl rooms=48 \
         networks=voxel_tr,voxel_tr_fusion,voxel_tr_aux
+
+Searches are one point transformer with other neighbours and samples, and as many steps:
+
+    python -m benchmarks.accuracy run out=docs/searches.jsonl rooms=48 subject=ptv1_knn_fps \
+        networks=ptv1_knn_fps,ptv1_ball_fps,ptv1_voxel_fps,...
 """
 
 from __future__ import annotations
@@ -44,11 +49,15 @@ from pc3d.cli.config import compose_config
 from pc3d.utils.environment import environment, git_state
 
 NETWORKS = ("minkunet_m", "dwconv_m", "votr_m", "voxel_tr", "voxel_tr_vq")
+POINTS = ("spvcnn_m", "ptv1_m", "ptv1_vq")
+"""Networks on points, likewise; these and the next are left out unless they are named."""
 ABLATIONS = ("voxel_tr_fusion", "voxel_tr_aux")
-"""Experiments of as many steps as the subject's; not among the networks unless they are named."""
-EVERY = (*NETWORKS, *ABLATIONS)
+"""Experiments of as many steps as `voxel_tr`."""
+SEARCHES = tuple(f"ptv1_{s}_{p}" for p in ("fps", "strided") for s in ("knn", "ball", "voxel"))
+"""Neighbours and samples of a point transformer; all of as many steps."""
+EVERY = (*NETWORKS, *POINTS, *ABLATIONS, *SEARCHES)
 SUBJECT = "voxel_tr"
-"""What the others are compared with."""
+"""What the others are compared with, unless `subject=` names another."""
 ROOMS = (48, 12)
 """All rooms, and a quarter of them."""
 EFFECT = 0.01
@@ -58,6 +67,7 @@ DEFAULTS: Mapping[str, str] = {
     "seeds": "8",
     "networks": ",".join(NETWORKS),
     "rooms": ",".join(map(str, ROOMS)),
+    "subject": SUBJECT,
     "jobs": "2",
     "budget": "150",
     "batches": "8",
@@ -172,20 +182,20 @@ def table_of_scores(results: Results) -> Table:
     return table
 
 
-def table_of_differences(results: Results) -> Table:
+def table_of_differences(results: Results, subject: str = SUBJECT) -> Table:
     """The subject minus every other network, and how that changes with the number of rooms."""
     columns = ("difference", "rooms", "seeds", "mIoU", "95 % interval", "deviation", "seeds needed")
     table = Table(*columns)
     groups = grouped(results)
-    others = [n for n in dict.fromkeys(n for n, _ in groups) if n != SUBJECT]
+    others = [n for n in dict.fromkeys(n for n, _ in groups) if n != subject]
     sizes = sorted({num_rooms for _, num_rooms in groups}, reverse=True)
     for other in others:
         gaps = {}
         for num_rooms in sizes:
-            ours, theirs = groups.get((SUBJECT, num_rooms), {}), groups.get((other, num_rooms), {})
+            ours, theirs = groups.get((subject, num_rooms), {}), groups.get((other, num_rooms), {})
             gaps[num_rooms] = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
             row = difference(ours, theirs)
-            _add_row(table, f"{SUBJECT} - {other}", str(num_rooms), row)
+            _add_row(table, f"{subject} - {other}", str(num_rooms), row)
         for few in sizes[1:]:
             growth = difference(gaps[few], gaps[sizes[0]])
             _add_row(table, f"the same, {few} minus {sizes[0]} rooms", "", growth)
@@ -237,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
         run(trainings, path, int(options["jobs"]), console)
     results = read_results(path)
     console.print(table_of_scores(results))
-    console.print(table_of_differences(results))
+    console.print(table_of_differences(results, options["subject"]))
     for key in ("commit", "processor"):
         console.print(f"{key}: {', '.join(sorted({str(row[key]) for row in results.values()}))}")
     return 0
@@ -255,6 +265,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, str]]:
             raise ValueError(f"got {argument!r}; expected key=value with {', '.join(options)}")
         options[key] = value
     parse_names("networks", options["networks"], EVERY)
+    parse_names("subject", options["subject"], EVERY)
     for key in ("seeds", "jobs", "batches"):
         count(key, options[key])
     for number in options["rooms"].split(","):

@@ -58,9 +58,10 @@ def mix_two_strides(
         [N, C].
     """
     parts = []
+    by_code = [] if weights is None else weights.unbind(dim=1)
     fine = [d for d, stride in enumerate(strides) if stride == 1]
     if fine:
-        taken = None if weights is None else torch.stack([weights[:, d] for d in fine], dim=1)
+        taken = None if weights is None else torch.stack([by_code[d] for d in fine], dim=1)
         code, near = torch.cat([codes[d] for d in fine]), [tables[d] for d in fine]
         parts.append(cuda_ops.codebook_attention(v.feats, taken, code, near))
     means = mean_of_children(v).feats
@@ -68,7 +69,7 @@ def mix_two_strides(
         if stride == 2:
             response = cuda_ops.codebook_attention(means, None, codes[d], [tables[d]])
             u = at_children(response, v.coords)
-            parts.append(u if weights is None else _weighed(u, weights[:, d]))
+            parts.append(u if weights is None else _weighed(u, by_code[d]))
     y = parts[0]
     for part in parts[1:]:
         y = y + part

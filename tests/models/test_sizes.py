@@ -25,10 +25,12 @@ SIZES = {
     "minkunet_cr1p0": (4, 19, 21_723_315),
     "minkunet_m": (6, 20, 6_737_428),
     "ptv1": (6, 13, 7_767_729),
+    "ptv1_m": (6, 20, 6_746_599),
     "ptv1_vq": (6, 13, 6_187_569),
     "spvcnn_cr0p5": (4, 19, 5_449_267),
     "spvcnn_cr0p64": (4, 19, 8_793_617),
     "spvcnn_cr1p0": (4, 19, 21_778_003),
+    "spvcnn_m": (6, 20, 6_761_636),
     "voxel_tr": (6, 20, 6_742_884),
     "voxel_tr_a": (6, 20, 6_742_884),
     "voxel_tr_s": (6, 20, 3_234_548),
@@ -79,7 +81,7 @@ def test_number_of_parameters(name):
 
 def test_sizes_for_comparison_are_equal():
     expected = SIZES["voxel_tr"][2]
-    for name in ("minkunet_m", "dwconv_m", "votr_m"):
+    for name in ("minkunet_m", "dwconv_m", "votr_m", "spvcnn_m", "ptv1_m"):
         assert SIZES[name][2] == pytest.approx(expected, rel=0.03)
 
 
