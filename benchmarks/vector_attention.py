@@ -118,8 +118,9 @@ def random_layer(points: int, taps: int, channels: int, groups: int) -> Layer:
     table = torch.empty(points, taps, dtype=torch.int32)
     for rows, near in zip(cloud.split(50), table.split(50), strict=True):
         near.copy_(torch.cdist(rows, cloud).topk(taps, largest=False).indices)
+    q, k, v = (random(points, channels) for _ in range(3))
     return Layer(
-        *(random(points, channels) for _ in range(3)),
+        *(q, k, v),
         relu(random(taps, points, HIDDEN)),
         random(HIDDEN, channels),
         random(channels),
