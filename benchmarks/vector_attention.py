@@ -115,20 +115,19 @@ def random_layer(points: int, taps: int, channels: int, groups: int) -> Layer:
     cloud = torch.rand(points, 3, generator=generator)
     cells = torch.cat([torch.zeros(points, 1), cloud * CELLS], dim=1).to(torch.int32)
     cloud = cloud[cuda_ops.morton_encode(cells).argsort()]
-    table = torch.cat([_nearest(rows, cloud, taps) for rows in cloud.split(50)]).T.contiguous()
+    table = torch.empty(points, taps, dtype=torch.int32)
+    for rows, near in zip(cloud.split(50), table.split(50), strict=True):
+        near.copy_(torch.cdist(rows, cloud).topk(taps, largest=False).indices)
+    q, k, v = (random(points, channels) for _ in range(3))
     return Layer(
-        *(random(points, channels) for _ in range(3)),
+        *(q, k, v),
         relu(random(taps, points, HIDDEN)),
         random(HIDDEN, channels),
         random(channels),
         *(random(channels, groups), random(groups, groups)),
         random(points, taps, groups).softmax(dim=1),
-        table,
+        table.T.contiguous(),
     )
-
-
-def _nearest(rows: Tensor, cloud: Tensor, number: int) -> Tensor:
-    return torch.cdist(rows, cloud).topk(number, largest=False).indices.to(torch.int32)
 
 
 def measure(meter: Meter, layer: Layer, name: str, threads: int) -> None:
