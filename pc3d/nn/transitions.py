@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
-from pc3d.nn.norm import RowNorm
+from pc3d.nn.norm import point_norm
 from pc3d.nn.vector_attention import learns, ones, pick, spread
 from pc3d.sparse import Neighbors, PointSet
 
@@ -26,7 +26,7 @@ class TransitionDown(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(3 + in_channels, out_channels, bias=False)
-        self.norm = RowNorm(out_channels)
+        self.norm = point_norm(out_channels)
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         """[N, C_out] from [M, C_in] and the neighbours of N points among the M."""
@@ -92,4 +92,4 @@ class GlobalContext(nn.Module):
 def layer(in_channels: int, out_channels: int, bias: bool = True) -> nn.Sequential:
     """A layer on every point, with batch norm and ReLU. [N, C_in] to [N, C_out]."""
     linear = nn.Linear(in_channels, out_channels, bias=bias)
-    return nn.Sequential(linear, RowNorm(out_channels), nn.ReLU())
+    return nn.Sequential(linear, point_norm(out_channels), nn.ReLU())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
-from pc3d.nn.norm import RowNorm
+from pc3d.nn.norm import point_norm
 from pc3d.sparse import Neighbors
 
 Projection = Callable[[int, int], nn.Module]
@@ -48,11 +48,11 @@ class VectorAttention(nn.Module):
         groups = channels // group_channels
         self.relation = (relation or LinearRelation)(channels, channels)
         self.values = nn.Linear(channels, channels)
-        self.position = nn.Sequential(nn.Linear(3, 3), RowNorm(3), nn.ReLU())
+        self.position = nn.Sequential(nn.Linear(3, 3), point_norm(3), nn.ReLU())
         self.lift = nn.Linear(3, channels)
-        self.norm = RowNorm(channels)
+        self.norm = point_norm(channels)
         self.reduce = nn.Linear(channels, groups)
-        self.weigh = nn.Sequential(RowNorm(groups), nn.ReLU(), nn.Linear(groups, groups))
+        self.weigh = nn.Sequential(point_norm(groups), nn.ReLU(), nn.Linear(groups, groups))
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         """[N, C] from features [N, C] and the neighbours of the N points among themselves."""
@@ -121,13 +121,13 @@ class PointTransformerBlock(nn.Module):
     def __init__(self, channels: int, *, attention: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.before = nn.Sequential(
-            nn.Linear(channels, channels, bias=False), RowNorm(channels), nn.ReLU()
+            nn.Linear(channels, channels, bias=False), point_norm(channels), nn.ReLU()
         )
         self.attention = attention(channels)
         self.after = nn.Sequential(
-            RowNorm(channels), nn.ReLU(), nn.Linear(channels, channels, bias=False)
+            point_norm(channels), nn.ReLU(), nn.Linear(channels, channels, bias=False)
         )
-        self.norm = RowNorm(channels)
+        self.norm = point_norm(channels)
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         y: Tensor = self.norm(self.after(self.attention(self.before(x), near))) + x
