@@ -263,7 +263,8 @@ def _nearest(d: Data) -> list[Tensor]:
     points = (d["position"] * 4).floor() / 4
     clouds = torch.arange(9, device=points.device)
     bounds = torch.searchsorted(d["batch"], clouds)
-    return list(cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5))
+    table, squared = cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5)
+    return [table, squared.where(table >= 0, 0)]
 
 
 CASES: dict[str, Case] = {

@@ -263,7 +263,9 @@ PC3D_EXPORT int64_t pc3d_nearest_neighbors(
         search_range(search, points, queries, first, last, k, limit,
                      scratch + thread * 2 * Best::capacity(k), best);
       } else {
-        for (int64_t i = first * k; i < last * k; ++i) best[query_order[i / k] * k + i % k] = kNobody;
+        for (int64_t i = first; i < last; ++i) {
+          for (int64_t j = 0; j < k; ++j) best[query_order[i] * k + j] = kNobody;
+        }
       }
     }
   });
