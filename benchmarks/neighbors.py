@@ -89,6 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         console.print(str(error))
         return 2
     meter = Meter(options.warmup, options.runs, partial(console.print, soft_wrap=True))
+    for threads in options.threads:
+        meter.copy(threads, options.copy_mib)
     workloads = [WORKLOADS[name](options.points) for name in options.workloads]
     for workload in workloads:
         measure(meter, workload.name, sample(workload.points, options.points), options.threads)

@@ -290,7 +290,8 @@ def _nearest(d: Data) -> list[Tensor]:
     # On a lattice, so that many are equally far, and float64 finds the same to the bit.
     points = (d["position"] * 4).floor() / 4
     bounds = d["bounds"]
-    return list(cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5))
+    table, squared = cuda_ops.nearest_neighbors(points, bounds, points + 0.5, bounds, 8, 1.5)
+    return [table, squared.where(table >= 0, 0)]
 
 
 CASES: dict[str, Case] = {

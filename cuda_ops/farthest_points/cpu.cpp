@@ -40,7 +40,6 @@ PC3D_INLINE uint32_t bits_of(Lanes lanes) {
 #endif
 }
 
-PC3D_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 PC3D_INLINE Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
 
 PC3D_INLINE float largest_lane(Vec a) {

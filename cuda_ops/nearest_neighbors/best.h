@@ -60,7 +60,10 @@ struct Best {
     for (int64_t i = 0; i < num; i += 8) {
       const Eight mine = *reinterpret_cast<const Eight*>(found + i);
       Eight place = {};
-      for (int64_t j = 0; j < num; ++j) place -= repeat(found[j]) < mine;
+      for (int64_t j = 0; j < num; ++j) {
+        const int64_t f = found[j];
+        place -= Eight{f, f, f, f, f, f, f, f} < mine;
+      }
       for (int64_t lane = 0; lane < 8 && i + lane < num; ++lane) sorted[place[lane]] = mine[lane];
     }
     num = num < k ? num : k;
@@ -70,7 +73,6 @@ struct Best {
 
  private:
   typedef int64_t Eight __attribute__((vector_size(64), aligned(8), may_alias));
-  static Eight repeat(int64_t v) { return Eight{v, v, v, v, v, v, v, v}; }
 
 #if PC3D_LANES == 16 && defined(__AVX512F__)
   void append(__m512i candidates, uint32_t near, uint32_t lanes) {

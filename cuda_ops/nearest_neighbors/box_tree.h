@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #include "../runtime/include/parallel.h"
-#include "../runtime/include/rounded.h"
 #include "../runtime/include/simd.h"
+#include "../runtime/include/squared_distance.h"
 
 namespace pc3d {
 
@@ -123,7 +123,7 @@ static inline uint32_t boxes_near(const float* low, const float* high, const Nod
       const Vec above = broadcast(low[a]) - load(node.high[a] + v);
       outside[a] = larger(larger(below, above), broadcast(0));
     }
-    const Vec d = squared_length(outside[0], outside[1], outside[2]);
+    const Vec d = squared_distance(outside[0], outside[1], outside[2]);
     store(squared + v, d);
     near |= at_most(d, broadcast(reach)) << v;
   }

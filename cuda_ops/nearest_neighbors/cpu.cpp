@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "../runtime/include/parallel.h"
-#include "../runtime/include/rounded.h"
 #include "../runtime/include/simd.h"
+#include "../runtime/include/squared_distance.h"
 #include "best.h"
 #include "box_tree.h"
 #include "order.h"
@@ -96,9 +96,9 @@ struct Search {
   void scan(const float* q, int64_t leaf, Best& best) const {
     const int64_t start = leaf * kFanout;
     for (int64_t at = start; at < start + kFanout; at += kLanes) {
-      const Vec squared = squared_length(load(tree.axis[0] + at) - broadcast(q[0]),
-                                         load(tree.axis[1] + at) - broadcast(q[1]),
-                                         load(tree.axis[2] + at) - broadcast(q[2]));
+      const Vec squared = squared_distance(load(tree.axis[0] + at) - broadcast(q[0]),
+                                           load(tree.axis[1] + at) - broadcast(q[1]),
+                                           load(tree.axis[2] + at) - broadcast(q[2]));
       uint32_t near = at_most(squared, broadcast(best.reach()));
       if (at < begin) near &= begin - at < kLanes ? ~0u << (begin - at) : 0;
       if (at + kLanes > end) near &= end > at ? (1u << (end - at)) - 1 : 0;
@@ -154,7 +154,7 @@ float farthest(const float* q, const float* points, const int64_t* candidates, i
       const int64_t row = static_cast<int32_t>(candidates[i + lane]);
       for (int a = 0; a < 3; ++a) delta[a][lane] = points[3 * row + a] - q[a];
     }
-    store(squared, squared_length(load(delta[0]), load(delta[1]), load(delta[2])));
+    store(squared, squared_distance(load(delta[0]), load(delta[1]), load(delta[2])));
     for (int lane = 0; lane < kLanes; ++lane) most = squared[lane] > most ? squared[lane] : most;
   }
   return most;
@@ -263,7 +263,9 @@ PC3D_EXPORT int64_t pc3d_nearest_neighbors(
         search_range(search, points, queries, first, last, k, limit,
                      scratch + thread * 2 * Best::capacity(k), best);
       } else {
-        for (int64_t i = first * k; i < last * k; ++i) best[query_order[i / k] * k + i % k] = kNobody;
+        for (int64_t i = first; i < last; ++i) {
+          for (int64_t j = 0; j < k; ++j) best[query_order[i] * k + j] = kNobody;
+        }
       }
     }
   });

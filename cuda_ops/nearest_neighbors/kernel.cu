@@ -5,6 +5,7 @@
 // a point inside it. PC3D_WIDTH is the room for neighbours, of which the last k are in use.
 #include "device.cuh"
 #include "morton.h"
+#include "squared_distance.h"
 
 using namespace pc3d;
 
@@ -59,10 +60,6 @@ __device__ inline bool is_finite(const float* p) {
     if ((bits_of(p[a]) & 0x7FFFFFFF) >= kInfinityBits) return false;
   }
   return true;
-}
-
-__device__ inline float squared_length(float dx, float dy, float dz) {
-  return __fadd_rn(__fadd_rn(__fmul_rn(dx, dx), __fmul_rn(dy, dy)), __fmul_rn(dz, dz));
 }
 
 // Nearer points are less, and of equally near ones those of smaller rows.
@@ -197,8 +194,8 @@ struct Tree {
   int64_t num, padded;
 
   __device__ float squared(const float* q, int64_t place) const {
-    return squared_length(sorted[place] - q[0], sorted[padded + place] - q[1],
-                          sorted[2 * padded + place] - q[2]);
+    return squared_distance(sorted[place] - q[0], sorted[padded + place] - q[1],
+                            sorted[2 * padded + place] - q[2]);
   }
 
   // The most that k points around a place are away, or `limit`, if that is less.
@@ -241,7 +238,7 @@ __device__ inline void walk(const Tree& tree, const float* q, int64_t begin, int
       for (int a = 0; a < 3; ++a) {
         outside[a] = fmaxf(fmaxf(box.low[a] - q[a], q[a] - box.high[a]), 0.0f);
       }
-      const float d = squared_length(outside[0], outside[1], outside[2]);
+      const float d = squared_distance(outside[0], outside[1], outside[2]);
       enter = candidate(d, box.first_row) <= best[kRoom - 1];
     }
     if (enter && level > 0) {

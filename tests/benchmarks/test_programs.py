@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import cuda_ops
-from benchmarks import attention, ops, unet, vector_attention
+from benchmarks import attention, neighbors, ops, unet, vector_attention
 from benchmarks.clouds import WORKLOADS
 from benchmarks.layers import BOTH, Layer, largest_error
 from benchmarks.measure import Meter
@@ -29,6 +29,16 @@ SMALL = ("points=400", "threads=1", "runs=1", "warmup=1", "copy_mib=1")
 @pytest.fixture(scope="module")
 def room():
     return WORKLOADS["indoor"](400)
+
+
+def test_neighbors_are_compared_with_scipy(tmp_path):
+    scan = write_scan(tmp_path / "kitti", torch.rand(500, 3) * 20)
+    out = tmp_path / "a.json"
+    assert neighbors.main([*SMALL, f"kitti={scan.root}", f"out={out}"]) == 0
+    rows = [row for row in json.loads(out.read_text())["rows"] if row["table"] == neighbors.TABLE]
+    assert {row["workload"] for row in rows} == {"indoor", "lidar", "SemanticKITTI 00/000000"}
+    assert {row["contestant"] for row in rows} == {"kernels", "scipy"} and len(rows) == 12
+    assert neighbors.main(["points=0"]) == 2
 
 
 def test_ops_writes_every_table(tmp_path):

@@ -2,10 +2,8 @@
 #pragma once
 #include <stdint.h>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
-#elif defined(__SSE2__)
-#include <emmintrin.h>
 #endif
 
 // Lanes may be given to the compiler, to test the blocking of one processor on another.
@@ -60,7 +58,9 @@ static inline uint32_t at_most(Vec a, Vec b) {
       _mm_movemask_ps(_mm_cmple_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b))));
 #else
   uint32_t bits = 0;
-  for (int lane = 0; lane < kLanes; ++lane) bits |= static_cast<uint32_t>(a[lane] <= b[lane]) << lane;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    bits |= static_cast<uint32_t>(a[lane] <= b[lane]) << lane;
+  }
   return bits;
 #endif
 }
