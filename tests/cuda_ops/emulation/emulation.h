@@ -120,7 +120,6 @@ inline float __fmul_rn(float a, float b) {
   return product;
 }
 inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
 
 template <class T, class U>
 T atomicAdd(T* place, U value) {
