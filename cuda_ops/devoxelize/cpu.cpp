@@ -15,12 +15,36 @@ constexpr int64_t kPointsPerTask = 1024;
 constexpr float kTiny =
     1.17549435e-38f;  // smallest normal float: a point without corners keeps zeros
 
-// y[c] += share * x[c]
-void add_scaled(float* y, const float* x, float share, int64_t channels) {
+constexpr int64_t kVoxelsPerTask = 16;
+constexpr int kTerms = 8;  // of a sum that are added at once
+constexpr int kVecs = 4;   // of channels that stay in registers
+
+// A row of a sum, and its factor.
+struct Term {
+  const float* row;
+  float share;
+};
+
+// y [channels] += the sum of terms [num], in their order.
+void add_terms(float* y, const Term* terms, int num, int64_t channels) {
   int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes)
-    store(y + c, load(y + c) + broadcast(share) * load(x + c));
-  for (; c < channels; ++c) y[c] += share * x[c];
+  for (; c + kVecs * kLanes <= channels; c += kVecs * kLanes) {
+    Vec sum[kVecs];
+    for (int v = 0; v < kVecs; ++v) sum[v] = load(y + c + v * kLanes);
+    for (int t = 0; t < num; ++t) {
+      const Vec share = broadcast(terms[t].share);
+      for (int v = 0; v < kVecs; ++v) sum[v] += share * load(terms[t].row + c + v * kLanes);
+    }
+    for (int v = 0; v < kVecs; ++v) store(y + c + v * kLanes, sum[v]);
+  }
+  for (; c + kLanes <= channels; c += kLanes) {
+    Vec sum = load(y + c);
+    for (int t = 0; t < num; ++t) sum += broadcast(terms[t].share) * load(terms[t].row + c);
+    store(y + c, sum);
+  }
+  for (; c < channels; ++c) {
+    for (int t = 0; t < num; ++t) y[c] += terms[t].share * terms[t].row[c];
+  }
 }
 
 }  // namespace
@@ -76,41 +100,43 @@ PC3D_EXPORT int64_t pc3d_devoxelize(const float* x, const int32_t* index, const 
     for (int64_t p = first; p < end; ++p) {
       float* out = y + p * channels;
       memset(out, 0, sizeof(float) * channels);
+      Term terms[kTerms];
+      int found = 0;
       for (int64_t tap = 0; tap < taps; ++tap) {
         const int64_t row = index[tap * num_points + p];
         if (row >= num_voxels) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
         if (row < 0 || row >= num_voxels) continue;
-        add_scaled(out, x + row * channels, weight[tap * num_points + p], channels);
+        terms[found++] = {x + row * channels, weight[tap * num_points + p]};
+        if (found == kTerms) {
+          add_terms(out, terms, found, channels);
+          found = 0;
+        }
       }
+      add_terms(out, terms, found, channels);
     }
   });
   return beyond;
 }
 
-// The gradient of pc3d_devoxelize in x [num_voxels, channels]. A task owns some channels and takes
-// the points in their order, so that the sums do not depend on the threads. Returns 0, or 1 if an
-// index is beyond num_voxels.
-PC3D_EXPORT int64_t pc3d_devoxelize_grad(const float* grad, const int32_t* index,
-                                         const float* weight, int64_t taps, int64_t num_points,
-                                         int64_t num_voxels, int64_t channels, float* x_grad,
-                                         int64_t threads) {
-  int64_t beyond = 0;
-  constexpr int64_t kSlice = 16;
-  parallel_for(ceil_div(channels, kSlice), threads, [&](int64_t slice, int) {
-    const int64_t first = slice * kSlice;
-    const int64_t width = channels - first < kSlice ? channels - first : kSlice;
-    for (int64_t v = 0; v < num_voxels; ++v) {
-      memset(x_grad + v * channels + first, 0, sizeof(float) * width);
-    }
-    for (int64_t p = 0; p < num_points; ++p) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        const int64_t row = index[tap * num_points + p];
-        if (row >= num_voxels) __atomic_store_n(&beyond, 1, __ATOMIC_RELAXED);
-        if (row < 0 || row >= num_voxels) continue;
-        add_scaled(x_grad + row * channels + first, grad + p * channels + first,
-                   weight[tap * num_points + p], width);
+// The gradient of pc3d_devoxelize in x [num_voxels, channels]; starts and pairs of each voxel are
+// those of pc3d_pairs_of_sources.
+PC3D_EXPORT void pc3d_devoxelize_grad(const float* grad, const float* weight,
+                                      const int64_t* starts, const int32_t* pairs,
+                                      int64_t num_points, int64_t num_voxels, int64_t channels,
+                                      float* x_grad, int64_t threads) {
+  parallel_ranges(num_voxels, kVoxelsPerTask, threads, [&](int64_t first, int64_t end) {
+    for (int64_t v = first; v < end; ++v) {
+      float* out = x_grad + v * channels;
+      memset(out, 0, sizeof(float) * channels);
+      Term terms[kTerms];
+      for (int64_t i = starts[v]; i < starts[v + 1]; i += kTerms) {
+        int found = 0;
+        for (; found < kTerms && i + found < starts[v + 1]; ++found) {
+          const int64_t point = pairs[2 * (i + found)], tap = pairs[2 * (i + found) + 1];
+          terms[found] = {grad + point * channels, weight[tap * num_points + point]};
+        }
+        add_terms(out, terms, found, channels);
       }
     }
   });
-  return beyond;
 }

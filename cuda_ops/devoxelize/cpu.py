@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.neighbor_table.cpu import MAX_VOXELS, index_space, unsorted
+from cuda_ops.neighbor_table.pairs import pairs_of_sources
 from cuda_ops.runtime import CpuLibrary, all_float32, int32, int64
 
 
@@ -60,18 +61,11 @@ def devoxelize_grad(
     """`reference_devoxelize_grad`; None for types other than float32."""
     if not all_float32(grad, weight):
         return None
-    (taps, num_points), channels = index.shape, grad.shape[1]
-    x_grad = grad.new_empty(num_voxels, channels)
-    library.checked(
-        IndexError(f"index names rows beyond the {num_voxels} voxels"),
-        "pc3d_devoxelize_grad",
+    x_grad = grad.new_empty(num_voxels, grad.shape[1])
+    tensors = (
         grad.contiguous(),
-        int32(index),
         weight.contiguous(),
-        taps,
-        num_points,
-        num_voxels,
-        channels,
-        x_grad,
+        *pairs_of_sources(library, index, num_voxels),
     )
+    library.parallel("pc3d_devoxelize_grad", *tensors, index.shape[1], *x_grad.shape, x_grad)
     return x_grad

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cuda_ops.derived import derived
+from cuda_ops.neighbor_table.pairs import pairs_of_sources
 from cuda_ops.runtime import CpuLibrary, all_float32, int32
 from cuda_ops.runtime.threads import num_threads
 
@@ -91,7 +91,7 @@ def grad_v(
         return None
     (_, taps, groups), channels = weights.shape, grad.shape[1]
     v_grad = grad.new_empty(num_sources, channels)
-    pairs = _pairs_of_sources(library, table, num_sources)
+    pairs = pairs_of_sources(library, table, num_sources)
     tensors = (grad.contiguous(), weights.contiguous(), *pairs)
     sizes = (taps, num_sources, channels, groups)
     groups_memory = _groups(library, channels)
@@ -131,35 +131,6 @@ def grad_lift(
         *(_scratch(lift_grad, groups), _groups(library, channels)),
     )
     return lift_grad
-
-
-def _pairs_of_sources(
-    library: CpuLibrary, table: Tensor, num_sources: int
-) -> tuple[Tensor, Tensor]:
-    """The pairs that every source is in; sorted once for a table that is used again.
-
-    Args:
-        library: the kernels.
-        table: [K, N], rows in [0, M) or negative.
-        num_sources: M.
-
-    Returns:
-        starts [M + 2] int64, of which M + 1 say where the pairs of each source begin, and pairs
-        [K * N, 2] int32, (n, j) with table[j, n] = m, in the order of n.
-
-    Raises:
-        IndexError: the table names rows beyond the M sources.
-    """
-
-    def sort() -> tuple[Tensor, Tensor]:
-        starts = torch.zeros(num_sources + 2, dtype=torch.int64)
-        pairs = torch.empty(table.numel(), 2, dtype=torch.int32)
-        sizes = (*table.shape, num_sources)
-        if library.call("pc3d_pairs_of_sources", int32(table), *sizes, starts, pairs):
-            raise _beyond(num_sources)
-        return starts, pairs
-
-    return derived(table, ("pairs of sources", num_sources), sort)
 
 
 def _beyond(num_sources: int) -> IndexError:

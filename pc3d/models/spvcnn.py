@@ -64,4 +64,6 @@ def run_backbone(backbone: UNet, branch: nn.Module | None, x: SparseTensor) -> S
 
 def linear(in_channels: int, out_channels: int) -> nn.Sequential:
     """A layer on every point, with batch norm and ReLU. [P, C_in] to [P, C_out]."""
-    return nn.Sequential(nn.Linear(in_channels, out_channels), RowNorm(out_channels), nn.ReLU())
+    return nn.Sequential(
+        nn.Linear(in_channels, out_channels), RowNorm(out_channels), nn.ReLU(inplace=True)
+    )

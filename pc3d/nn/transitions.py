@@ -35,7 +35,7 @@ class TransitionDown(nn.Module):
         return combine(nn.functional.linear(x, feature), position, near)
 
     def _of_pairs(self, x: Tensor, position: Tensor, near: Neighbors) -> Tensor:
-        found = cuda_ops.devoxelize(x, near.table.reshape(1, -1), ones(near.table.numel(), x))
+        found = cuda_ops.devoxelize(x, near.flat, ones(near.table.numel(), x))
         rows = found + nn.functional.linear(near.relative.flatten(0, 1), position)
         rows = spread(self.norm(pick(rows, near)).relu(), near, 0.0)
         # All are at least 0, and so is what is missing.
@@ -78,7 +78,7 @@ class GlobalContext(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.mean = nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
+        self.mean = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True))
         self.join = layer(2 * channels, channels)
 
     def forward(self, x: Tensor, points: PointSet) -> Tensor:
@@ -92,4 +92,4 @@ class GlobalContext(nn.Module):
 def layer(in_channels: int, out_channels: int, bias: bool = True) -> nn.Sequential:
     """A layer on every point, with batch norm and ReLU. [N, C_in] to [N, C_out]."""
     linear = nn.Linear(in_channels, out_channels, bias=bias)
-    return nn.Sequential(linear, point_norm(out_channels), nn.ReLU())
+    return nn.Sequential(linear, point_norm(out_channels), nn.ReLU(inplace=True))

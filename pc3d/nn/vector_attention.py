@@ -75,7 +75,7 @@ class VectorAttention(nn.Module):
 
     def _rows(self, queries: Tensor, keys: Tensor, hidden: Tensor, near: Neighbors) -> Tensor:
         """[E, G], the reduced relation of every pair."""
-        found = cuda_ops.devoxelize(keys, near.table.reshape(1, -1), ones(near.table.numel(), keys))
+        found = cuda_ops.devoxelize(keys, near.flat, ones(near.table.numel(), keys))
         relation = found.unflatten(0, near.table.shape) - queries + self.lift(hidden)
         rows: Tensor = self.reduce(self.norm(pick(relation.flatten(0, 1), near)).relu())
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -65,6 +66,11 @@ class Neighbors:
     table: Tensor
     relative: Tensor
     pairs: Tensor | None
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """[1, K * N], the table as the rows of a gather; one tensor, as ops sort it once."""
+        return self.table.reshape(1, -1)
 
     @classmethod
     def between(
