@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.auxiliary import check_weights, listen
-from pc3d.nn.transitions import GlobalContext, TransitionDown, TransitionUp, layer
+from pc3d.nn.norm import PointNorm
+from pc3d.nn.transitions import GlobalContext, TransitionDown, TransitionUp
+from pc3d.nn.vector_attention import point_layer
 from pc3d.sparse import Batch, Neighbors, NeighborSearch, PointSet
-from pc3d.sparse.point_set import SAMPLINGS, Sampling, Search
+from pc3d.sparse.point_set import SAMPLINGS, Sampling
 
 REGULARIZERS = ("usage", "balance")
 
@@ -30,10 +32,11 @@ class PointTransformer(nn.Module):
         widths: channels of each stage, finest first.
         depths: blocks of each encoder stage; a decoder stage has one.
         num_neighbors: of a point in each stage's search for k nearest, or within a ball.
-        block: `block(channels)` makes a block, such as `PointTransformerBlock`.
-        search: who is a point's neighbour: `"knn"`, `"ball"` or `"voxel"`; see `NeighborSearch`.
-        radius: of the ball, in metres at the finest stage.
+        block: `block(channels, norm=...)` makes a block, such as `PointTransformerBlock`.
+        search: who is a point's neighbour: `kind` and `radius` of `NeighborSearch`.
         sampling: how points are chosen for the next stage: `"fps"` or `"strided"`; see `PointSet`.
+        norm: over points: `"layer"`, or `"batch"` as published, which needs some hundred points in
+            the last stage, 256 times as many in the scene.
         regularizers: weights of the auxiliary losses `usage` and `balance` of choices
             (`pc3d.nn.choice`), for blocks that choose.
 
@@ -52,10 +55,10 @@ class PointTransformer(nn.Module):
         widths: Sequence[int],
         depths: Sequence[int],
         num_neighbors: Sequence[int],
-        block: Callable[[int], nn.Module],
-        search: Search = "knn",
-        radius: float | None = None,
+        block: Callable[..., nn.Module],
+        search: Mapping[str, Any] | None = None,
         sampling: Sampling = "fps",
+        norm: PointNorm = "layer",
         regularizers: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -66,20 +69,20 @@ class PointTransformer(nn.Module):
             )
         if sampling not in SAMPLINGS:
             raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}; got {sampling!r}")
-        self.searches = [NeighborSearch(search, k, radius) for k in num_neighbors]
+        self.searches = [NeighborSearch(k=k, **(search or {})) for k in num_neighbors]
         self.sampling: Sampling = sampling
         self.regularizers = check_weights(regularizers, REGULARIZERS)
-        self.stem = layer(in_channels, widths[0], bias=False)
+        self.stem = point_layer(in_channels, widths[0], norm, bias=False)
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(TransitionDown(fine, coarse) for fine, coarse in steps)
-        self.up = nn.ModuleList(TransitionUp(coarse, fine) for fine, coarse in steps)
+        self.up = nn.ModuleList(TransitionUp(coarse, fine, norm=norm) for fine, coarse in steps)
         self.encoder = nn.ModuleList(
-            Blocks(block(width) for _ in range(depth))
+            Blocks(block(width, norm=norm) for _ in range(depth))
             for width, depth in zip(widths, depths, strict=True)
         )
-        self.context = GlobalContext(widths[-1])
-        self.decoder = nn.ModuleList(block(width) for width in widths)
-        self.neck = layer(widths[0], widths[0])
+        self.context = GlobalContext(widths[-1], norm=norm)
+        self.decoder = nn.ModuleList(block(width, norm=norm) for width in widths)
+        self.neck = point_layer(widths[0], widths[0], norm)
         self.head = nn.Linear(widths[0], num_classes)
 
     def forward(self, batch: Batch) -> SegmentationOutput:

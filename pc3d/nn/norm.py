@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from pc3d.sparse import SparseTensor
 
-MIN_POINTS = 16
-"""Fewer points say too little of a variance."""
+PointNorm = Literal["layer", "batch"]
+POINT_NORMS = ("layer", "batch")
 
 
 class RowNorm(nn.Module):
@@ -18,21 +20,16 @@ class RowNorm(nn.Module):
     single row has no variance: in training it is normalized with the running statistics, where
     torch would raise.
 
-    Args:
-        channels: C.
-        min_rows: fewer rows than that are normalized with the running statistics in training, too.
-
     Shape: [N, C] to [N, C].
     """
 
-    def __init__(self, channels: int, min_rows: int = 2) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.bn = nn.BatchNorm1d(channels)
-        self.min_rows = min_rows
 
     def forward(self, rows: Tensor) -> Tensor:
         bn = self.bn
-        if self.training and len(rows) < self.min_rows and isinstance(bn, nn.BatchNorm1d):
+        if self.training and len(rows) == 1 and isinstance(bn, nn.BatchNorm1d):
             return nn.functional.batch_norm(
                 rows, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
             )
@@ -47,13 +44,15 @@ class RowNorm(nn.Module):
         return scale, bn.bias - bn.running_mean * scale
 
 
-def point_norm(channels: int) -> RowNorm:
-    """A norm over points, or over pairs of them, of which a coarse set may have very few.
+def point_norm(channels: int, kind: PointNorm) -> nn.Module:
+    """A norm over points: over each point's channels (`"layer"`), or over all points (`"batch"`).
 
-    Attention over a handful of points makes them alike: their variance is next to nothing, and
-    norms that divide by it, one after the other, let gradients explode.
+    Raises:
+        ValueError: another kind.
     """
-    return RowNorm(channels, min_rows=MIN_POINTS)
+    if kind not in POINT_NORMS:
+        raise ValueError(f"norm must be one of {', '.join(POINT_NORMS)}; got {kind!r}")
+    return nn.LayerNorm(channels) if kind == "layer" else RowNorm(channels)
 
 
 class BatchNorm(RowNorm):

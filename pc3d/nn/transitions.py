@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
-from pc3d.nn.norm import point_norm
-from pc3d.nn.vector_attention import learns, ones, pick, spread
+from pc3d.nn.norm import PointNorm, RowNorm
+from pc3d.nn.vector_attention import learns, ones, pick, point_layer, spread
 from pc3d.sparse import Neighbors, PointSet
 
 
@@ -26,7 +26,7 @@ class TransitionDown(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(3 + in_channels, out_channels, bias=False)
-        self.norm = point_norm(out_channels)
+        self.norm = RowNorm(out_channels)
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         """[N, C_out] from [M, C_in] and the neighbours of N points among the M."""
@@ -59,13 +59,15 @@ class TransitionUp(nn.Module):
     Args:
         in_channels: C_in of the coarse set.
         out_channels: C_out, channels of the finer set too.
+        norm: see `point_norm`.
 
     Shape: [N, C_out] and [M, C_in] to [N, C_out].
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, norm: PointNorm = "layer") -> None:
         super().__init__()
-        self.skip, self.lift = layer(out_channels, out_channels), layer(in_channels, out_channels)
+        self.skip = point_layer(out_channels, out_channels, norm)
+        self.lift = point_layer(in_channels, out_channels, norm)
 
     def forward(self, x: Tensor, points: PointSet, coarse: Tensor, of: PointSet) -> Tensor:
         """[N, C_out] from `x` at `points` and `coarse` at the points `of`."""
@@ -74,12 +76,17 @@ class TransitionUp(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """Every point's features beside the mean of its cloud. Shape: [N, C] to [N, C]."""
+    """Every point's features beside the mean of its cloud. Shape: [N, C] to [N, C].
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C.
+        norm: see `point_norm`.
+    """
+
+    def __init__(self, channels: int, *, norm: PointNorm = "layer") -> None:
         super().__init__()
         self.mean = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True))
-        self.join = layer(2 * channels, channels)
+        self.join = point_layer(2 * channels, channels, norm)
 
     def forward(self, x: Tensor, points: PointSet) -> Tensor:
         counts = points.offsets.diff().clamp(min=1)
@@ -87,9 +94,3 @@ class GlobalContext(nn.Module):
         everywhere = cuda_ops.devoxelize(mean, points.cloud.unsqueeze(0), ones(len(x), x))
         joined: Tensor = self.join(torch.cat([x, everywhere], dim=1))
         return joined
-
-
-def layer(in_channels: int, out_channels: int, bias: bool = True) -> nn.Sequential:
-    """A layer on every point, with batch norm and ReLU. [N, C_in] to [N, C_out]."""
-    linear = nn.Linear(in_channels, out_channels, bias=bias)
-    return nn.Sequential(linear, point_norm(out_channels), nn.ReLU(inplace=True))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
-from pc3d.nn.norm import point_norm
+from pc3d.nn.norm import PointNorm, RowNorm, point_norm
 from pc3d.sparse import Neighbors
 
 Projection = Callable[[int, int], nn.Module]
@@ -48,11 +48,11 @@ class VectorAttention(nn.Module):
         groups = channels // group_channels
         self.relation = (relation or LinearRelation)(channels, channels)
         self.values = nn.Linear(channels, channels)
-        self.position = nn.Sequential(nn.Linear(3, 3), point_norm(3), nn.ReLU())
+        self.position = nn.Sequential(nn.Linear(3, 3), RowNorm(3), nn.ReLU())
         self.lift = nn.Linear(3, channels)
-        self.norm = point_norm(channels)
+        self.norm = RowNorm(channels)
         self.reduce = nn.Linear(channels, groups)
-        self.weigh = nn.Sequential(point_norm(groups), nn.ReLU(), nn.Linear(groups, groups))
+        self.weigh = nn.Sequential(RowNorm(groups), nn.ReLU(), nn.Linear(groups, groups))
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         """[N, C] from features [N, C] and the neighbours of the N points among themselves."""
@@ -114,24 +114,37 @@ class PointTransformerBlock(nn.Module):
         channels: C.
         attention: `attention(channels)` makes the layer in the middle, such as `VectorAttention`
             with all but this argument given.
+        norm: over points; see `point_norm`. Those over pairs of points are batch norms.
 
     Shape: [N, C] to [N, C].
     """
 
-    def __init__(self, channels: int, *, attention: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        attention: Callable[[int], nn.Module],
+        norm: PointNorm = "layer",
+    ) -> None:
         super().__init__()
-        self.before = nn.Sequential(
-            nn.Linear(channels, channels, bias=False), point_norm(channels), nn.ReLU()
-        )
+        self.before = point_layer(channels, channels, norm, bias=False)
         self.attention = attention(channels)
         self.after = nn.Sequential(
-            point_norm(channels), nn.ReLU(), nn.Linear(channels, channels, bias=False)
+            point_norm(channels, norm), nn.ReLU(), nn.Linear(channels, channels, bias=False)
         )
-        self.norm = point_norm(channels)
+        self.norm = point_norm(channels, norm)
 
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         y: Tensor = self.norm(self.after(self.attention(self.before(x), near))) + x
         return y.relu()
+
+
+def point_layer(
+    in_channels: int, out_channels: int, norm: PointNorm, bias: bool = True
+) -> nn.Sequential:
+    """A layer on every point, with norm and ReLU. [N, C_in] to [N, C_out]."""
+    linear = nn.Linear(in_channels, out_channels, bias=bias)
+    return nn.Sequential(linear, point_norm(out_channels, norm), nn.ReLU(inplace=True))
 
 
 def learns(module: nn.Module) -> bool:

@@ -14,8 +14,10 @@ from pc3d.data.collate import collate
 from pc3d.data.sample import PointSample
 from pc3d.data.voxelize import Voxelize
 from pc3d.sparse import Batch
+from tests.attack import CLOUDS
 from tests.models.test_point_transformer import rooms
 from tests.models.test_sizes import CONF
+from tests.sparse import test_point_set as points
 
 EVERY = sorted(Path(path).stem for path in (CONF / "model").glob("*.yaml"))
 FAMILIES = ["minkunet14a", "spvcnn_cr0p5", "voxel_tr_t", "voxel_tr_spv", "voxel_tr_fusion"]
@@ -74,3 +76,21 @@ def test_order_of_points_and_mates_in_the_batch_do_not_matter(name):
     close = {"rtol": 1e-3, "atol": 1e-4}
     torch.testing.assert_close(together[:500], scores, **close)
     torch.testing.assert_close(permuted, scores[order], **close)
+
+
+def repeated(sample: PointSample, times: int) -> PointSample:
+    return sample.select(torch.zeros(times, dtype=torch.int64).numpy())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tiny_scenes(name):
+    """One point, two points, one point thirty times, and a cloud without any."""
+    one, two = rooms(6, 1, 2)
+    empty = points.batch_of(CLOUDS["three, one empty"], channels=4)
+    for batch in (batch_of([one]), batch_of([one, two, repeated(two, 30)]), empty):
+        network, losses = trained(name, batch, 2, torch.float32)
+        assert all(torch.isfinite(torch.tensor(losses))), losses
+        with torch.no_grad():
+            scores = network.eval()(batch).at_points(batch)
+        assert scores.shape == (batch.points.num_points, 20)
+        assert torch.isfinite(scores).all()

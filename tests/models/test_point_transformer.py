@@ -32,7 +32,7 @@ def network(
     torch.manual_seed(0)
     attention = partial(VectorAttention, group_channels=4, relation=relation)
     block = partial(PointTransformerBlock, attention=attention)
-    kind = {"search": search, "radius": radius, "sampling": sampling}
+    kind = {"search": {"kind": search, "radius": radius}, "sampling": sampling}
     sizes = SIZES | {"in_channels": in_channels, "num_classes": 3}
     return settled(PointTransformer(block=block, **sizes, **kind, **options))
 
@@ -96,6 +96,15 @@ def test_training_and_inference_agree_when_norms_are_constant(search, radius, sa
     with torch.no_grad():
         fused = net(batch).logits
     torch.testing.assert_close(net(batch).logits, fused, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norms_as_published():
+    net = network(norm="batch").train()
+    kinds = {type(module) for module in net.modules()}
+    assert torch.nn.LayerNorm not in kinds
+    output = net(batch_of(CLOUDS["two"]))
+    output.logits.square().sum().backward()
+    assert torch.nn.LayerNorm in {type(module) for module in network().modules()}
 
 
 def test_searches_are_made_once_for_all_blocks_of_a_stage(monkeypatch):

@@ -140,13 +140,21 @@ def test_groups_that_do_not_divide():
         VectorAttention(12, group_channels=5)
 
 
-def test_block():
+@pytest.mark.parametrize(("norm", "kind"), [("layer", nn.LayerNorm), ("batch", RowNorm)])
+def test_block(norm, kind):
     torch.manual_seed(0)
     attention = partial(VectorAttention, group_channels=4)
-    block = settled(PointTransformerBlock(CHANNELS, attention=attention).to(WHOLE)).eval()
+    block = PointTransformerBlock(CHANNELS, attention=attention, norm=norm)
+    block = settled(block.to(WHOLE)).eval()
     near = neighbors("knn")
     x = asymmetric(near.table.shape[1], CHANNELS)
     y = block.before[1](x @ block.before[0].weight.T).relu()
     y = block.after[0](loops(block.attention, y, near)).relu() @ block.after[2].weight.T
     torch.testing.assert_close(block(x, near), (block.norm(y) + x).relu())
-    assert sum(isinstance(module, RowNorm) for module in block.modules()) == 6
+    own = [block.before[1], block.after[0], block.norm]
+    assert all(type(module) is kind for module in own)
+
+
+def test_another_norm_is_refused():
+    with pytest.raises(ValueError, match="norm must be one of layer, batch; got 'group'"):
+        PointTransformerBlock(CHANNELS, attention=VectorAttention, norm="group")
