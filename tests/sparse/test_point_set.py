@@ -103,6 +103,12 @@ def test_neighbors_are_what_the_search_says(name, sampling, search):
         assert level.neighbors(NeighborSearch(search.kind, search.k, search.radius)) is near
 
 
+def test_searches_of_one_set_are_kept_apart():
+    points = points_of("two")
+    for search in (*SEARCHES, NeighborSearch("knn", 2), NeighborSearch("ball", 6, 0.5)):
+        check(points.neighbors(search), points, points, search)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sampling", ["fps", "strided"])
 @pytest.mark.parametrize("search", SEARCHES, ids=["knn", "ball", "voxel"])

@@ -92,6 +92,15 @@ def test_the_way_to_a_set_is_found_once(monkeypatch):
     assert len(calls) == 1
 
 
+def test_sets_of_one_stride_are_kept_apart():
+    coords, ways = level(coords_of(CLOUD), 1), PointVoxelMap(*points_within())
+    feats = asymmetric(len(ways.position), 3)
+    for each in (coords, coords.select(torch.arange(0, len(coords), 2))):
+        fresh, x = PointVoxelMap(*points_within()), SparseTensor(each, feats[: len(each)])
+        assert torch.equal(ways.devoxelize(x), fresh.devoxelize(x))
+        assert torch.equal(ways.voxelize(feats, each).feats, fresh.voxelize(feats, each).feats)
+
+
 def test_gradients():
     coarse = level(coords_of(CLOUD), 2)
     ways = PointVoxelMap(*points_within())
