@@ -20,7 +20,8 @@ class RowNorm(nn.Module):
 
     Args:
         channels: C.
-        min_rows: fewer rows than that are normalized with the running statistics in training, too.
+        min_rows: fewer rows than that are normalized with the running statistics in training, too;
+            not where processes share statistics, as all must take part then.
 
     Shape: [N, C] to [N, C].
     """

@@ -33,7 +33,7 @@ class NeighborSearch:
         radius: of ball, in metres at stride 1; it grows with the stride.
 
     Raises:
-        ValueError: an unknown kind, k below 1, a ball without radius.
+        ValueError: an unknown kind, k below 1, a ball without radius, one that is not above 0.
     """
 
     kind: Search = "knn"
@@ -50,6 +50,8 @@ class NeighborSearch:
                 f"a ball needs a radius in metres, and nothing else takes one; got kind="
                 f"{self.kind!r}, radius={self.radius}"
             )
+        if self.radius is not None and not self.radius > 0:
+            raise ValueError(f"radius must be above 0 metres; got {self.radius}")
 
 
 @dataclass(frozen=True, eq=False)

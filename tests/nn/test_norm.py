@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pc3d.nn import BatchNorm
+from pc3d.nn.norm import MIN_POINTS, point_norm
 from pc3d.sparse import CoordSet, SparseTensor
 from tests.attack import CLOUDS, asymmetric
 from tests.parity import coords_of
@@ -40,6 +41,18 @@ def test_one_voxel_in_training_uses_and_keeps_the_running_statistics():
     y.sum().backward()
     assert x.feats.grad.abs().min() > 0
     assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
+
+
+@pytest.mark.parametrize("num", [0, 1, MIN_POINTS - 1, MIN_POINTS])
+def test_few_points_use_and_keep_the_running_statistics(num):
+    norm, x = point_norm(3).train(), asymmetric(num, 3, dtype=torch.float32)
+    norm.bn.running_mean.fill_(0.25)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    constant = norm.eval()(x)
+    y = norm.train()(x)
+    few = num < MIN_POINTS
+    assert torch.equal(y, constant) == few
+    assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items()) == few
 
 
 def test_no_voxels_leave_finite_statistics():

@@ -188,6 +188,9 @@ def test_searches_that_do_not_exist():
     for kind, radius in (("ball", None), ("knn", 0.1), ("voxel", 0.1)):
         with pytest.raises(ValueError, match="needs a radius"):
             NeighborSearch(kind, radius=radius)
+    for radius in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="radius must be above 0"):
+            NeighborSearch("ball", radius=radius)
 
 
 def test_cloud_sizes_of_every_level():
