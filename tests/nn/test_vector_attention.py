@@ -78,12 +78,13 @@ def test_a_missing_neighbour_has_no_part_in_the_statistics_of_norms():
     lonely = near.table.clone()
     lonely[1:] = -1
     lonely[0] = torch.arange(lonely.shape[1])
-    zeros = torch.zeros_like(near.relative)
+    relative = torch.zeros_like(near.relative)
+    relative[0] = asymmetric(lonely.shape[1], 3, seed=2)
     x = asymmetric(lonely.shape[1], CHANNELS)
     pairs = (lonely >= 0).flatten().nonzero().squeeze(1)
     padded, alone = layer().train(), layer().train()
-    y = padded(x, Neighbors(lonely, zeros, pairs))
-    z = alone(x, Neighbors(lonely[:1], zeros[:1], None))
+    y = padded(x, Neighbors(lonely, relative, pairs))
+    z = alone(x, Neighbors(lonely[:1], relative[:1], None))
     torch.testing.assert_close(y, z)
     for a, b in zip(padded.buffers(), alone.buffers(), strict=True):
         torch.testing.assert_close(a, b)
