@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cuda_ops
 from pc3d.nn import PointTransformerBlock, VectorAttention
 from pc3d.nn.norm import RowNorm
 from pc3d.sparse import Neighbors, NeighborSearch
@@ -134,6 +135,21 @@ def test_nothing_of_the_size_of_all_pairs_exists_in_inference():
     with torch.no_grad(), Largest():
         attention(x, near)
     assert Largest.size == num_points * 16 * 8  # a weight for each group of 8 channels
+
+
+def test_weights_stay_precise_under_autocast(monkeypatch):
+    seen, real = [], cuda_ops.vector_sum
+
+    def watched(weights, *others):
+        seen.append(weights.dtype)
+        return real(weights, *others)
+
+    monkeypatch.setattr(cuda_ops, "vector_sum", watched)
+    near = points_of("two").neighbors(NeighborSearch("knn", 5))
+    x = asymmetric(near.table.shape[1], CHANNELS, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        VectorAttention(CHANNELS, group_channels=4)(x, near)
+    assert seen == [torch.float32]
 
 
 def test_groups_that_do_not_divide():

@@ -76,6 +76,9 @@ def test_points_that_are_the_voxels_take_features_as_they_are():
     x = SparseTensor(coords, asymmetric(len(coords), 3))
     assert ways.devoxelize(x) is x.feats
     assert ways.voxelize(x.feats, coords).feats is x.feats
+    part = coords.select(torch.arange(0, len(coords), 2))  # another set of the same stride
+    assert ways.voxelize(x.feats, part).feats.shape == (len(part), 3)
+    assert len(ways.devoxelize(SparseTensor(part, x.feats[: len(part)]))) == len(coords)
     elsewhere = PointVoxelMap(ways.position, ways.cloud)
     torch.testing.assert_close(elsewhere.devoxelize(x), x.feats)
     torch.testing.assert_close(elsewhere.voxelize(x.feats, coords).feats, x.feats)
