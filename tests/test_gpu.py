@@ -14,6 +14,7 @@ from tests.attack import CLOUDS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 MODELS = ["minkunet14a", "voxel_tr_a", "votr_a"]
+TRAINED = [*MODELS, "spvcnn_cr0p5", "ptv1"]
 CLOUD = "three, one empty"
 
 
@@ -22,7 +23,7 @@ def batch_on_gpu() -> Batch:
     return Problem.random(indices[indices[:, 0] == 0]).batch().to("cuda")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_kernels_agree_with_the_reference(name):
     network, batch = build_model(name).cuda().eval(), batch_on_gpu()
     results = []
@@ -43,7 +44,7 @@ def test_kernels_agree_with_the_reference(name):
         assert (ours - reference).abs().max() <= 1e-3 * scale
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_training_step_does_not_wait(name, dtype):
     """Sizes of levels come with the coordinates from the CPU: not even one copy is needed."""
@@ -85,7 +86,7 @@ def test_inference_in_a_graph(name):
         assert torch.equal(captured, network(batch).logits)
 
 
-@pytest.mark.parametrize("name", ["minkunet14a", "voxel_tr_a"])
+@pytest.mark.parametrize("name", ["minkunet14a", "voxel_tr_a", "spvcnn_cr0p5", "ptv1"])
 def test_training_repeats_bit_for_bit(name):
     network, batch = build_model(name).cuda(), batch_on_gpu()
     runs = []

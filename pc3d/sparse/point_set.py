@@ -34,7 +34,7 @@ class NeighborSearch:
         radius: of ball, in metres at stride 1; it grows with the stride.
 
     Raises:
-        ValueError: an unknown kind, k below 1, a ball without radius.
+        ValueError: an unknown kind, k below 1, a ball without radius, one that is not above 0.
     """
 
     kind: Search = "knn"
@@ -51,6 +51,8 @@ class NeighborSearch:
                 f"a ball needs a radius in metres, and nothing else takes one; got kind="
                 f"{self.kind!r}, radius={self.radius}"
             )
+        if self.radius is not None and not self.radius > 0:
+            raise ValueError(f"radius must be above 0 metres; got {self.radius}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,8 @@ class Neighbors:
         """From a table and the positions [N, 3] and [M, 3]; to count the pairs, a GPU waits."""
         there = table >= 0
         padded = points if len(points) else points.new_zeros(1, 3)
-        relative = torch.where(there.unsqueeze(2), padded[table.clamp(min=0).long()] - queries, 0.0)
+        near = padded.index_select(0, table.clamp(min=0).flatten()).view(*table.shape, 3)
+        relative = torch.where(there.unsqueeze(2), near - queries, 0.0)
         if num_pairs == table.numel():
             return cls(table, relative, None)
         flat = there.flatten()
@@ -111,8 +114,8 @@ class PointSet:
     ) -> None:
         self.xyz, self.coords, self.voxel, self.rows = xyz, coords, voxel, rows
         self.cloud_sizes = cloud_sizes
-        cloud = coords.indices[:, 0]
-        self.cloud = (cloud if voxel is None else cloud[voxel]).long()
+        cloud = coords.indices.select(1, 0)
+        self.cloud = (cloud if voxel is None else cloud.index_select(0, voxel)).long()
         clouds = torch.arange(len(cloud_sizes) + 1, device=xyz.device)
         self.offsets = torch.searchsorted(self.cloud, clouds)
         self._neighbors: dict[NeighborSearch, Neighbors] = {}
@@ -123,7 +126,7 @@ class PointSet:
         """One point per voxel of a batch: the mean of the points in it."""
         coords, row = batch.voxels.coords, batch.point2voxel
         counts = row.new_zeros(len(coords)).scatter_add_(0, row, torch.ones_like(row))
-        xyz = cuda_ops.voxel_mean(batch.points.xyz, row, counts)
+        xyz = mean_position(batch.points.xyz, row, counts)
         return cls(xyz, coords, None, coords.cloud_sizes)
 
     def __len__(self) -> int:
@@ -168,14 +171,14 @@ class PointSet:
         sizes = tuple(-(-size // SHARE) for size in self.cloud_sizes)
         rows = cuda_ops.farthest_points(self.xyz, self.offsets, sizes).sort().values
         coarse, down = self.coords.down()
-        voxel = down.parents[self._voxels()[rows]].long()
-        return PointSet(self.xyz[rows], coarse, voxel, sizes, rows)
+        voxel = down.parents.index_select(0, self._voxels().index_select(0, rows)).long()
+        return PointSet(self.xyz.index_select(0, rows), coarse, voxel, sizes, rows)
 
     def _strided(self) -> PointSet:
         if self.voxel is not None:
             raise ValueError("points that were sampled by fps are not one per voxel")
         coarse, down = self.coords.down()
-        xyz = cuda_ops.voxel_mean(self.xyz, down.parents.long(), down.num_children)
+        xyz = mean_position(self.xyz, down.parents.long(), down.num_children)
         return PointSet(xyz, coarse, None, coarse.cloud_sizes)
 
     def _search(self, source: PointSet, search: NeighborSearch) -> Neighbors:
@@ -222,3 +225,9 @@ class PointSet:
         first = rows.new_full((len(self.coords),), size)
         first = first.scatter_reduce(0, self.voxel, rows, "amin")
         return torch.where(first == size, -1, first)
+
+
+def mean_position(xyz: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    """`cuda_ops.voxel_mean` of positions: autocast rounds features, but not where they are."""
+    with torch.autocast(xyz.device.type, enabled=False):
+        return cuda_ops.voxel_mean(xyz, row, counts)

@@ -58,13 +58,14 @@ class PointVoxelMap:
         if coords is self.home:
             return SparseTensor(coords, feats)
         if coords not in self._voxels:
-            row = self._around(coords)[0][0]  # the corner at floor(u / s) is the point's own voxel
+            corners, _ = self._around(coords)
+            row = corners.select(0, 0)  # the corner at floor(u / s) is the point's own voxel
             # Points without a voxel meet in a further one, which is dropped.
             row = torch.where(row < 0, len(coords), row).long()
             counts = row.new_zeros(len(coords) + 1).scatter_add_(0, row, torch.ones_like(row))
             self._voxels[coords] = row, counts.clamp_(min=1)
         mean = cuda_ops.voxel_mean(feats, *self._voxels[coords])
-        return SparseTensor(coords, mean[:-1])
+        return SparseTensor(coords, mean.narrow(0, 0, len(coords)))
 
     def _around(self, coords: CoordSet) -> tuple[Tensor, Tensor]:
         """Rows and weights of the 8 corners, [8, P] each."""

@@ -13,7 +13,7 @@ from pc3d.data.sample import PointSample, read_points
 from pc3d.data.voxelize import Voxelize
 from pc3d.models import PointTransformer
 from pc3d.nn import DiscreteRelation, PointTransformerBlock, VectorAttention
-from pc3d.sparse import PointSet
+from pc3d.sparse import Batch, PointSet
 from tests.attack import CLOUDS
 from tests.nn.test_vector_attention import settled
 from tests.sparse.test_point_set import batch_of
@@ -105,6 +105,27 @@ def test_batch_norms_as_published():
     output = net(batch_of(CLOUDS["two"]))
     output.logits.square().sum().backward()
     assert torch.nn.LayerNorm in {type(module) for module in network().modules()}
+
+
+def released(net: PointTransformer, batch: Batch) -> torch.Tensor:
+    """The published wiring of three stages, line by line."""
+    p1 = PointSet.of_batch(batch)
+    p2 = p1.down("fps")
+    p3 = p2.down("fps")
+    s1, s2, s3 = net.searches
+    near1, near2, near3 = p1.neighbors(s1), p2.neighbors(s2), p3.neighbors(s3)
+    x1 = net.encoder[0](net.stem(batch.voxels.feats), near1)
+    x2 = net.encoder[1](net.down[0](x1, p2.neighbors_in(p1, s2)), near2)
+    x3 = net.encoder[2](net.down[1](x2, p3.neighbors_in(p2, s3)), near3)
+    y3 = net.decoder[2](net.context(x3, p3), near3)
+    y2 = net.decoder[1](net.up[1](x2, p2, y3, p3), near2)
+    y1 = net.decoder[0](net.up[0](x1, p1, y2, p2), near1)
+    return net.head(net.neck(y1))
+
+
+def test_the_wiring_is_the_published_one():
+    net, batch = network().eval(), batch_of(CLOUDS["two"])
+    torch.testing.assert_close(net(batch).logits, released(net, batch))
 
 
 def test_searches_are_made_once_for_all_blocks_of_a_stage(monkeypatch):

@@ -79,6 +79,7 @@ def config_of(name: str) -> Any:
 FAMILIES = (
     *("minkunet14a", "minkunet_cr0p5", "minkunet_m"),
     *("voxel_tr_s", "voxel_tr_hard", "voxel_tr_vq", "dwconv_a", "votr_a"),
+    *("spvcnn_cr0p5", "voxel_tr_spv", "ptv1", "ptv1_vq"),
 )
 """A model of every wiring in `conf/model`; the others are other widths and depths of these."""
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pc3d.nn import BatchNorm
+from pc3d.nn.norm import RowNorm, point_norm
 from pc3d.sparse import CoordSet, SparseTensor
 from tests.attack import CLOUDS, asymmetric
 from tests.parity import coords_of
@@ -40,6 +41,31 @@ def test_one_voxel_in_training_uses_and_keeps_the_running_statistics():
     y.sum().backward()
     assert x.feats.grad.abs().min() > 0
     assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
+
+
+@pytest.mark.parametrize(("num", "alone"), [(1, True), (2, False)])
+def test_one_row_uses_and_keeps_the_running_statistics(num, alone):
+    norm, x = RowNorm(3).train(), asymmetric(num, 3, dtype=torch.float32)
+    norm.bn.running_mean.fill_(0.25)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    constant = norm.eval()(x)
+    assert torch.equal(norm.train()(x), constant) == alone
+    kept = [torch.equal(before[name], value) for name, value in norm.state_dict().items()]
+    assert all(kept) == alone
+
+
+def test_the_affine_map_is_what_evaluation_does():
+    norm, x = RowNorm(3).train(), asymmetric(9, 3, dtype=torch.float32)
+    norm(x)
+    scale, shift = norm.affine()
+    torch.testing.assert_close(norm.eval()(x), x * scale + shift)
+
+
+def test_norms_of_points():
+    x = asymmetric(5, 4, dtype=torch.float32)
+    expected = (x - x.mean(dim=1, keepdim=True)) / x.std(dim=1, keepdim=True, unbiased=False)
+    torch.testing.assert_close(point_norm(4, "layer")(x), expected, rtol=1e-3, atol=1e-3)
+    assert isinstance(point_norm(4, "batch"), RowNorm)
 
 
 def test_no_voxels_leave_finite_statistics():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -34,6 +36,24 @@ def test_down_is_the_maximum_over_neighbours(name, sampling, kind):
         rows = module.norm(module.linear(pairs)).relu()
         expected = rows.amax(dim=0) if taps else torch.zeros(6, dtype=WHOLE)
         torch.testing.assert_close(y[n], expected)
+
+
+def test_a_missing_neighbour_has_no_part_in_the_statistics_of_the_norm():
+    points = points_of("two")
+    near = points.down("strided").neighbors_in(points, NeighborSearch("knn", 3))
+    near = Neighbors(near.table, near.relative.to(WHOLE), near.pairs)
+    places = (near.table >= 0).flatten().nonzero().squeeze(1)
+    missing = torch.full_like(near.table, -1), torch.zeros_like(near.relative)
+    padded = Neighbors(
+        torch.cat([near.table, missing[0]]), torch.cat([near.relative, missing[1]]), places
+    )
+    module = TransitionDown(4, 6).to(WHOLE).train()
+    with torch.no_grad():
+        module.norm.bn.bias.fill_(0.5)
+    other, x = copy.deepcopy(module), asymmetric(len(points), 4)
+    torch.testing.assert_close(module(x, padded), other(x, near))
+    for a, b in zip(module.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("name", NAMES)

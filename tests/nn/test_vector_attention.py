@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cuda_ops
 from pc3d.nn import PointTransformerBlock, VectorAttention
 from pc3d.nn.norm import RowNorm
 from pc3d.sparse import Neighbors, NeighborSearch
@@ -78,12 +79,13 @@ def test_a_missing_neighbour_has_no_part_in_the_statistics_of_norms():
     lonely = near.table.clone()
     lonely[1:] = -1
     lonely[0] = torch.arange(lonely.shape[1])
-    zeros = torch.zeros_like(near.relative)
+    relative = torch.zeros_like(near.relative)
+    relative[0] = asymmetric(lonely.shape[1], 3, seed=2)
     x = asymmetric(lonely.shape[1], CHANNELS)
     pairs = (lonely >= 0).flatten().nonzero().squeeze(1)
     padded, alone = layer().train(), layer().train()
-    y = padded(x, Neighbors(lonely, zeros, pairs))
-    z = alone(x, Neighbors(lonely[:1], zeros[:1], None))
+    y = padded(x, Neighbors(lonely, relative, pairs))
+    z = alone(x, Neighbors(lonely[:1], relative[:1], None))
     torch.testing.assert_close(y, z)
     for a, b in zip(padded.buffers(), alone.buffers(), strict=True):
         torch.testing.assert_close(a, b)
@@ -133,6 +135,21 @@ def test_nothing_of_the_size_of_all_pairs_exists_in_inference():
     with torch.no_grad(), Largest():
         attention(x, near)
     assert Largest.size == num_points * 16 * 8  # a weight for each group of 8 channels
+
+
+def test_weights_stay_precise_under_autocast(monkeypatch):
+    seen, real = [], cuda_ops.vector_sum
+
+    def watched(weights, *others):
+        seen.append(weights.dtype)
+        return real(weights, *others)
+
+    monkeypatch.setattr(cuda_ops, "vector_sum", watched)
+    near = points_of("two").neighbors(NeighborSearch("knn", 5))
+    x = asymmetric(near.table.shape[1], CHANNELS, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        VectorAttention(CHANNELS, group_channels=4)(x, near)
+    assert seen == [torch.float32]
 
 
 def test_groups_that_do_not_divide():

@@ -103,6 +103,12 @@ def test_neighbors_are_what_the_search_says(name, sampling, search):
         assert level.neighbors(NeighborSearch(search.kind, search.k, search.radius)) is near
 
 
+def test_searches_of_one_set_are_kept_apart():
+    points = points_of("two")
+    for search in (*SEARCHES, NeighborSearch("knn", 2), NeighborSearch("ball", 6, 0.5)):
+        check(points.neighbors(search), points, points, search)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sampling", ["fps", "strided"])
 @pytest.mark.parametrize("search", SEARCHES, ids=["knn", "ball", "voxel"])
@@ -182,6 +188,9 @@ def test_searches_that_do_not_exist():
     for kind, radius in (("ball", None), ("knn", 0.1), ("voxel", 0.1)):
         with pytest.raises(ValueError, match="needs a radius"):
             NeighborSearch(kind, radius=radius)
+    for radius in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="radius must be above 0"):
+            NeighborSearch("ball", radius=radius)
 
 
 def test_cloud_sizes_of_every_level():

@@ -76,6 +76,9 @@ def test_points_that_are_the_voxels_take_features_as_they_are():
     x = SparseTensor(coords, asymmetric(len(coords), 3))
     assert ways.devoxelize(x) is x.feats
     assert ways.voxelize(x.feats, coords).feats is x.feats
+    part = coords.select(torch.arange(0, len(coords), 2))  # another set of the same stride
+    assert ways.voxelize(x.feats, part).feats.shape == (len(part), 3)
+    assert len(ways.devoxelize(SparseTensor(part, x.feats[: len(part)]))) == len(coords)
     elsewhere = PointVoxelMap(ways.position, ways.cloud)
     torch.testing.assert_close(elsewhere.devoxelize(x), x.feats)
     torch.testing.assert_close(elsewhere.voxelize(x.feats, coords).feats, x.feats)
@@ -90,6 +93,15 @@ def test_the_way_to_a_set_is_found_once(monkeypatch):
         feats = ways.devoxelize(SparseTensor(coarse, asymmetric(len(coarse), 3)))
         ways.voxelize(feats, coarse)
     assert len(calls) == 1
+
+
+def test_sets_of_one_stride_are_kept_apart():
+    coords, ways = level(coords_of(CLOUD), 1), PointVoxelMap(*points_within())
+    feats = asymmetric(len(ways.position), 3)
+    for each in (coords, coords.select(torch.arange(0, len(coords), 2))):
+        fresh, x = PointVoxelMap(*points_within()), SparseTensor(each, feats[: len(each)])
+        assert torch.equal(ways.devoxelize(x), fresh.devoxelize(x))
+        assert torch.equal(ways.voxelize(feats, each).feats, fresh.voxelize(feats, each).feats)
 
 
 def test_gradients():
