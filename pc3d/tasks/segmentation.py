@@ -199,4 +199,5 @@ class SegmentationTask(pl.LightningModule):
 def voxel_scores(scores: Tensor, batch: Batch) -> Tensor:
     """[N, num_classes], the mean of the scores ([P, num_classes]) of every voxel's points."""
     counts = batch.point2voxel.bincount(minlength=len(batch.voxels.coords))
-    return cuda_ops.voxel_mean(scores, batch.point2voxel, counts)
+    with torch.autocast(scores.device.type, enabled=False):  # which would round them
+        return cuda_ops.voxel_mean(scores, batch.point2voxel, counts)
