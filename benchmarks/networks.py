@@ -38,6 +38,7 @@ from cuda_ops.check.rooms import Place
 from cuda_ops.check.section import in_one_line
 from cuda_ops.check.timing import Run, Stopwatch
 from pc3d.models import MinkUNet
+from pc3d.utils.allocator import keep_freed_memory
 from pc3d.utils.files import write_json
 
 NETWORKS = ("minkunet18a", "minkunet_m", "voxel_tr_a")
@@ -235,6 +236,7 @@ def main(arguments: Sequence[str]) -> int:
     if lacking is not None:
         sys.stderr.write(f"{lacking}\n")
         return 2
+    keep_freed_memory()  # as training does
     rows, notes = measure(options, measure_ceilings(options.device, quick=True))
     sys.stdout.writelines(f"{note}\n" for note in notes)
     if options.out is not None:
