@@ -1,11 +1,11 @@
 """How long whole networks take: inference and training, beside the sum of their floors.
 
 `python -m benchmarks.networks [device=cuda] [points=100000,400000] [networks=minkunet18a,...]
-[out=FILE.json]`: networks of `conf/model` on rooms of about so many voxels, in float32 and, on a GPU, under autocast in bfloat16.
-`inference` has its kernel maps, `inference with maps` builds them, `training step` is maps,
-forward, loss, backward and optimizer. A floor is the sum, over all calls of operators, of the
-larger of useful work / measured matrix rate and least bytes / measured copy rate. On a GPU the
-MinkUNets are also built in spconv-triton, where it is installed.
+[out=FILE.json]`: networks of `conf/model` on rooms of about so many voxels, in float32 and, on a
+GPU, under autocast in bfloat16. `inference` has its kernel maps, `inference with maps` builds them,
+`training step` is maps, forward, loss, backward and optimizer. A floor is the sum, over all calls
+of operators, of the larger of useful work / measured matrix rate and least bytes / measured copy
+rate. On a GPU the MinkUNets are also built in spconv-triton, where it is installed.
 """
 
 from __future__ import annotations
