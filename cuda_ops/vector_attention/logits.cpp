@@ -119,7 +119,8 @@ PC3D_EXPORT int64_t pc3d_relation_logits(const float* q, const float* k, const f
   parallel_for(ceil_div(num, kTaskRows), threads, [&](int64_t task, int thread) {
     float* base = scratch + thread * scratch_floats;
     float* relations = base + channels;
-    Block block{weight, channels, groups, padded, relations, relations + kBlock * channels};
+    float* sums = relations + kBlock * channels;
+    Block block{weight, channels, groups, padded, relations, sums, {}, 0};
     const int64_t first = task * kTaskRows;
     const int64_t end = num - first < kTaskRows ? num : first + kTaskRows;
     for (int64_t row = first; row < end; ++row) {
