@@ -35,8 +35,9 @@ class PointTransformer(nn.Module):
         block: `block(channels, norm=...)` makes a block, such as `PointTransformerBlock`.
         search: who is a point's neighbour: `kind` and `radius` of `NeighborSearch`.
         sampling: how points are chosen for the next stage: `"fps"` or `"strided"`; see `PointSet`.
-        norm: over points: `"layer"`, or `"batch"` as published, which needs some hundred points in
-            the last stage, 256 times as many in the scene.
+        norm: over points: `"layer"`, or `"batch"` as published, which needs several scenes in a batch
+            and some hundred points in the last stage. The stem's is a batch norm always: a layer
+            norm would take away how large its few inputs are.
         regularizers: weights of the auxiliary losses `usage` and `balance` of choices
             (`pc3d.nn.choice`), for blocks that choose.
 
@@ -72,7 +73,7 @@ class PointTransformer(nn.Module):
         self.searches = [NeighborSearch(k=k, **(search or {})) for k in num_neighbors]
         self.sampling: Sampling = sampling
         self.regularizers = check_weights(regularizers, REGULARIZERS)
-        self.stem = point_layer(in_channels, widths[0], norm, bias=False)
+        self.stem = point_layer(in_channels, widths[0], "batch", bias=False)
         steps = list(pairwise(widths))
         self.down = nn.ModuleList(TransitionDown(fine, coarse) for fine, coarse in steps)
         self.up = nn.ModuleList(TransitionUp(coarse, fine, norm=norm) for fine, coarse in steps)

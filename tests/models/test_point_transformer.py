@@ -153,6 +153,14 @@ def test_points_further_down_are_seen():
         assert (net(batch).logits[0] - before).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_the_stem_sees_how_large_features_are(norm):
+    """A layer norm behind a linear layer gives x and 2 x the same features."""
+    net, batch = network(norm=norm).eval(), batch_of(CLOUDS["two"])
+    feats = batch.voxels.feats
+    assert (net.stem(2 * feats) - net.stem(feats)).abs().max() > 0.1
+
+
 QUANTIZED = [
     {"choice": {"kind": "gumbel"}},
     {"choice": {"kind": "st_argmax"}},
