@@ -35,9 +35,9 @@ class PointTransformer(nn.Module):
         block: `block(channels, norm=...)` makes a block, such as `PointTransformerBlock`.
         search: who is a point's neighbour: `kind` and `radius` of `NeighborSearch`.
         sampling: how points are chosen for the next stage: `"fps"` or `"strided"`; see `PointSet`.
-        norm: over points: `"layer"`, or `"batch"` as published, which needs several scenes in a batch
-            and some hundred points in the last stage. The stem's is a batch norm always: a layer
-            norm would take away how large its few inputs are.
+        norm: over points: `"layer"`, or `"batch"` as published, which needs several scenes in a
+            batch and some hundred points in the last stage. The stem's is a batch norm always: a
+            layer norm would take away how large its few inputs are.
         regularizers: weights of the auxiliary losses `usage` and `balance` of choices
             (`pc3d.nn.choice`), for blocks that choose.
 
