@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.auxiliary import check_weights, listen
+from pc3d.nn.blocks import point_layer
 from pc3d.nn.norm import PointNorm
 from pc3d.nn.transitions import GlobalContext, TransitionDown, TransitionUp
-from pc3d.nn.vector_attention import point_layer
 from pc3d.sparse import Batch, Neighbors, NeighborSearch, PointSet
 from pc3d.sparse.point_set import SAMPLINGS, Sampling
 

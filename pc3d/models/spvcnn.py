@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pc3d.models.unet import UNet
-from pc3d.nn.norm import RowNorm
+from pc3d.nn.blocks import point_layer
 from pc3d.sparse import PointVoxelMap, SparseTensor
 
 
@@ -30,7 +30,7 @@ class PointBranch(nn.Module):
         self.middle = depth // 2  # the decoder stage before which points and voxels meet again
         stops = (0, depth, depth + self.middle, 2 * depth)
         widths = [unet.widths[stop] for stop in stops]
-        self.lift = nn.ModuleList(linear(*pair) for pair in pairwise(widths))
+        self.lift = nn.ModuleList(point_layer(*pair, norm="batch") for pair in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, unet: UNet, x: SparseTensor) -> SparseTensor:
@@ -60,10 +60,3 @@ def run_backbone(backbone: UNet, branch: nn.Module | None, x: SparseTensor) -> S
     """The features of a U-Net, with its point branch if it has one."""
     found: SparseTensor = backbone(x) if branch is None else branch(backbone, x)
     return found
-
-
-def linear(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A layer on every point, with batch norm and ReLU. [P, C_in] to [P, C_out]."""
-    return nn.Sequential(
-        nn.Linear(in_channels, out_channels), RowNorm(out_channels), nn.ReLU(inplace=True)
-    )

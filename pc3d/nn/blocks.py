@@ -1,11 +1,11 @@
-"""Blocks of sparse networks: convolution + norm + ReLU, and the basic residual block."""
+"""Blocks: convolution + norm + ReLU, on points or voxels, and the basic residual block."""
 
 from __future__ import annotations
 
 from torch import nn, relu_
 
 from pc3d.nn.conv import PointwiseConv, SubmanifoldConv3d
-from pc3d.nn.norm import BatchNorm
+from pc3d.nn.norm import BatchNorm, PointNorm, point_norm
 from pc3d.sparse import SparseTensor
 
 
@@ -53,3 +53,11 @@ class BasicBlock(nn.Module):
     def forward(self, x: SparseTensor) -> SparseTensor:
         y: SparseTensor = self.conv2(self.conv1(x)) + self.shortcut(x)
         return y.with_feats(relu_(y.feats))  # of a tensor that nobody else has
+
+
+def point_layer(
+    in_channels: int, out_channels: int, norm: PointNorm, bias: bool = True
+) -> nn.Sequential:
+    """A layer on every point, with norm and ReLU. [N, C_in] to [N, C_out]."""
+    linear = nn.Linear(in_channels, out_channels, bias=bias)
+    return nn.Sequential(linear, point_norm(out_channels, norm), nn.ReLU(inplace=True))

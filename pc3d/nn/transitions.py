@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
+from pc3d.nn.blocks import point_layer
 from pc3d.nn.norm import PointNorm, RowNorm
-from pc3d.nn.vector_attention import learns, ones, pick, point_layer, spread
+from pc3d.nn.vector_attention import learns, ones, pick, spread
 from pc3d.sparse import Neighbors, PointSet
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import cuda_ops
+from pc3d.nn.blocks import point_layer
 from pc3d.nn.norm import PointNorm, RowNorm, point_norm
 from pc3d.sparse import Neighbors
 
@@ -137,14 +138,6 @@ class PointTransformerBlock(nn.Module):
     def forward(self, x: Tensor, near: Neighbors) -> Tensor:
         y: Tensor = self.norm(self.after(self.attention(self.before(x), near))) + x
         return y.relu()
-
-
-def point_layer(
-    in_channels: int, out_channels: int, norm: PointNorm, bias: bool = True
-) -> nn.Sequential:
-    """A layer on every point, with norm and ReLU. [N, C_in] to [N, C_out]."""
-    linear = nn.Linear(in_channels, out_channels, bias=bias)
-    return nn.Sequential(linear, point_norm(out_channels, norm), nn.ReLU(inplace=True))
 
 
 def learns(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -137,13 +138,18 @@ def test_other_clouds_do_not_matter():
         assert torch.equal(rows[start : start + 500] - first, alone)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_many_points_equal_the_reference(isa):
+@lru_cache
+def many() -> tuple[Tensor, Tensor, Tensor]:
     """Several groups of buckets, more samples than groups: a plane with bumps, and noise."""
     points = random_points(30000, 5) * torch.tensor([4.0, 4.0, 0.02])
     points[:, 2] += points[:, 0].sin() * points[:, 1].cos()
     offsets = torch.tensor([0, 9000, 30000])
-    expected = reference_farthest_points(points, offsets, [1500, 3000])
+    return points, offsets, reference_farthest_points(points, offsets, [1500, 3000])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_many_points_equal_the_reference(isa):
+    points, offsets, expected = many()
     assert torch.equal(
         cpu.farthest_points(library_of(isa), points, offsets, [1500, 3000]), expected
     )

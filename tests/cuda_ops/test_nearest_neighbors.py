@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -132,8 +133,9 @@ def shapes() -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", shapes())
-@pytest.mark.parametrize("k", [1, 3, 16, 40])
+@pytest.mark.parametrize(
+    "name, k", [*((name, k) for name in shapes() for k in (1, 16)), ("lattice", 3), ("lattice", 40)]
+)
 def test_self_search(search, name, k):
     points = shapes()[name]
     bounds = [0, len(points)]
@@ -231,15 +233,22 @@ def test_arguments_need_not_be_contiguous(search):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("isa", ISAS)
-def test_scipy_and_threads(isa, threads):
-    """Enough points for several levels of boxes and many tasks."""
-    tree = pytest.importorskip("scipy.spatial").cKDTree
+@lru_cache
+def many() -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Points, queries, and what the reference finds."""
     points = torch.cat(
         [random(6000), random(6000, 1) * torch.tensor([1.0, 1, 0]), random(900) / 50]
     )
     queries = random(3000, 2) * 1.2
+    sizes = torch.tensor([0, len(points)]), torch.tensor([0, len(queries)])
+    return points, queries, reference(points, sizes[0], queries, sizes[1], 9)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", ISAS)
+def test_scipy_and_threads(isa, threads):
+    """Enough points for several levels of boxes and many tasks."""
+    points, queries, expected = many()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -247,10 +256,10 @@ def test_scipy_and_threads(isa, threads):
         table, squared = kernel(isa)(points, sizes[0], queries, sizes[1], 9)
     finally:
         torch.set_num_threads(before)
-    distance, rows = tree(points.double().numpy()).query(queries.double().numpy(), 9)
+    tree = pytest.importorskip("scipy.spatial").cKDTree(points.double().numpy())
+    distance, rows = tree.query(queries.double().numpy(), 9)
     np.testing.assert_allclose(squared.T.numpy(), distance**2, rtol=1e-5, atol=1e-12)
     assert (table.T.numpy() == rows).mean() > 0.999
-    expected = reference(points, sizes[0], queries, sizes[1], 9)
     assert torch.equal(table, expected[0]) and torch.equal(squared, expected[1])
 
 
