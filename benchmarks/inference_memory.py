@@ -2,8 +2,8 @@
 
 `python -m benchmarks.inference_memory [networks=ptv1,minkunet34c] [voxels=20000] [out=FILE.json]`:
 networks of `conf/model` with 4 features and 20 classes, one pass without gradients over a room of
-about so many voxels. `weights` is what the program holds before the pass, of which libraries are
-the most; `pass` is what it needs besides, at most.
+about so many voxels. `before` is what the program holds when the pass begins, libraries and weights
+included; `pass` is what it needs besides, at most.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(network: str, voxels: int) -> dict[str, object]:
         raise RuntimeError(f"{network} could not label a room:\n{done.stderr}")
     size, before, peak = done.stdout.split()[-3:]
     grown = float(peak) - float(before)
-    return {"network": network, "voxels": int(size), "weights": float(before), "pass": grown}
+    return {"network": network, "voxels": int(size), "before": float(before), "pass": grown}
 
 
 def child(network: str, voxels: int) -> None:
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     table = Table("network", "voxels", "before, MiB", "pass, MiB")
     for row in rows:
         table.add_row(
-            str(row["network"]), str(row["voxels"]), f"{row['weights']:.0f}", f"{row['pass']:.0f}"
+            str(row["network"]), str(row["voxels"]), f"{row['before']:.0f}", f"{row['pass']:.0f}"
         )
     console.print(table)
     if values["out"]:

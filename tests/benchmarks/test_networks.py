@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cuda_ops
-from benchmarks import attention, networks, ops, predict, unet
+from benchmarks import attention, inference_memory, networks, ops, predict, unet
 from benchmarks.options import CONTESTANTS, parse
 from benchmarks.peers import from_spconv_weight, spconv_weight
 from benchmarks.steps import Problem, build_model, build_network, training_gflop
@@ -155,3 +155,19 @@ def test_weights_go_to_spconv_and_back():
     there = spconv_weight(weight, 3)
     assert torch.equal(from_spconv_weight(there), weight)
     assert torch.equal(there[:, 2, 0, 1], weight[2 * 9 + 1].T)  # x is the slowest of the taps
+
+
+def test_memory_of_inference_is_that_of_a_process_each(tmp_path, capsys):
+    arguments = ["networks=minkunet14a", "voxels=3000", f"out={tmp_path / 'memory.json'}"]
+    assert inference_memory.main(arguments) == 0
+    (row,) = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert row["network"] == "minkunet14a" and 2000 < row["voxels"] < 4000
+    # At least the features of the first stage, twice: 32 channels of float32.
+    assert 2 * 32 * 4 * row["voxels"] / 2**20 < row["pass"] < row["before"]
+    assert "minkunet14a" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argument", ["networks=resnet", "voxels=none", "points=1"])
+def test_wrong_arguments_of_the_memory_program_are_named(argument, capsys):
+    assert inference_memory.main([argument]) == 2
+    assert argument.split("=")[0] in capsys.readouterr().out

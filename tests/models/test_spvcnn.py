@@ -9,6 +9,7 @@ import torch
 
 import cuda_ops
 from pc3d.models import MinkUNet, PointBranch
+from pc3d.nn.norm import RowNorm
 from pc3d.sparse import Batch, SparseTensor
 from tests.attack import CLOUDS, asymmetric, make, random_points
 from tests.models.test_sizes import build
@@ -124,6 +125,7 @@ def test_the_voxel_transformer_takes_the_same_branch():
         net = build(6, 20, "+model=voxel_tr_spv")
     assert isinstance(net.point_branch, PointBranch)
     assert net.point_branch.dropout.p == 0.1
+    assert all(type(module[1]) is RowNorm for module in net.point_branch.lift)  # as published
     layers = [module[0] for module in net.point_branch.lift]
     assert [(layer.in_features, layer.out_features) for layer in layers] == [
         (32, 192),
