@@ -49,7 +49,7 @@ from pc3d.cli.config import compose_config
 from pc3d.utils.environment import environment, git_state
 
 NETWORKS = ("minkunet_m", "dwconv_m", "votr_m", "voxel_tr", "voxel_tr_vq")
-POINTS = ("spvcnn_m", "ptv1_m", "ptv1_vq")
+POINTS = ("spvcnn_m", "ptv1_m", "ptv1_vq", "ptv1_m_long")
 """Networks on points, likewise; these and the next are left out unless they are named."""
 ABLATIONS = ("voxel_tr_fusion", "voxel_tr_aux")
 """Experiments of as many steps as `voxel_tr`."""

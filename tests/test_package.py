@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cuda_ops.runtime import compiler
 
@@ -17,18 +18,26 @@ PACKAGES = ("cuda_ops", "pc3d", "data_prep", "visualize")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def wheel(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Built once, whichever of the processes needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "wheel"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            build(folder)
+    return next(folder.glob("*.whl"))
+
+
+def build(folder: Path) -> None:
     # From a copy: what an earlier build left behind must not get into this one.
     source = folder / "source"
-    source.mkdir()
+    source.mkdir(parents=True)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     for name in (*PACKAGES, "conf"):
         shutil.copytree(REPOSITORY / name, source / name)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
     subprocess.run([*command, source], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_holds_configuration_and_pages(wheel):
