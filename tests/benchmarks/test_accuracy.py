@@ -143,16 +143,20 @@ def test_wrong_arguments_are_named(arguments, expected, capsys):
 
 
 def test_the_networks_have_equal_size_and_the_experiments_are_complete():
-    sizes, budgets = {}, set()
+    sizes, recipes = {}, set()
     for name in EVERY:
         config = compose_config("config", Training(name, 12, 5).overrides)
         net = instantiate(config.model, in_channels=4, num_classes=20, _convert_="all")
         sizes[name] = sum(p.numel() for p in net.parameters())
         assert config.trainer.val_check_interval == config.trainer.max_steps > 100
         assert config.seed == 5 and config.dataset.reader.root.endswith("accuracy_12")
-        budgets.add((config.optimizer.lr, config.optimizer.weight_decay, config.num_workers))
+        thrice = 3 if name.startswith("ptv1") else 1  # conf/recipe/synthetic_ptv1.yaml
+        assert config.optimizer.lr == thrice * 0.002
+        config.optimizer.lr = 0.0
+        parts = config.optimizer, config.scheduler, config.loss, config.augment, config.num_workers
+        recipes.add(str(parts))
     assert max(sizes.values()) < 1.03 * min(sizes.values()), sizes
-    assert len(budgets) == 1, "one recipe for all"
+    assert len(recipes) == 1, "one recipe for all"
 
 
 def test_ablations_differ_from_the_subject_in_one_option():
