@@ -7,6 +7,7 @@ and runs on any device, the fake kernel, and the gradient. README.md lists formu
 from cuda_ops.codebook_attention.op import codebook_attention, routed_codebook_attention
 from cuda_ops.devoxelize.op import devoxelize, trilinear
 from cuda_ops.farthest_points.op import farthest_points
+from cuda_ops.flops import register_flops
 from cuda_ops.info import OpInfo, info
 from cuda_ops.morton.op import MAX_BATCH, MAX_COORDINATE, morton_decode, morton_encode
 from cuda_ops.nearest_neighbors.op import nearest_neighbors
@@ -34,6 +35,7 @@ __all__ = [
     "neighbor_dot",
     "neighbor_sum",
     "neighbor_table",
+    "register_flops",
     "relation_logits",
     "routed_codebook_attention",
     "sparse_conv",

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.codebook_attention import cpu, cuda
+from cuda_ops.flops import count_flops, num_pairs
 from cuda_ops.library import define, differentiable, fits, once_differentiable, sum_dtype
 
 
@@ -145,6 +146,36 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 differentiable("codebook_attention", _backward, _save, features=(0,))
 for _name in ("grad_v", "grad_codes"):
     once_differentiable(f"codebook_attention_{_name}")
+
+
+def _weighted_sums(v: Tensor, choice: Tensor | None, tables: Sequence[Tensor]) -> int:
+    """Multiply-adds of the codes' sums over neighbours, and of the choice among them."""
+    mixed = 0 if choice is None else len(tables) * v.numel()
+    return num_pairs(*tables) * v.shape[1] + mixed
+
+
+def _code_gradients(
+    v: Tensor, choice: Tensor | None, codes: Tensor, tables: Sequence[Tensor], grad: Tensor
+) -> int:
+    # With a choice: each code's share of the gradient, and for the choice's own, each code's sums.
+    sums = _weighted_sums(v, choice, tables)
+    return sums if choice is None else 2 * sums
+
+
+def _routed_sums(v: Tensor, chosen: Tensor, codes: Tensor, tables: Sequence[Tensor]) -> int:
+    """Of the chosen code alone, group by group."""
+    degrees = torch.stack([(table >= 0).sum(dim=0) for table in tables], dim=1)
+    channels = v.shape[1] // chosen.shape[1]
+    return channels * int(degrees.gather(1, chosen.long()).sum())
+
+
+count_flops("codebook_attention", lambda v, choice, _, tables: _weighted_sums(v, choice, tables))
+count_flops(
+    "codebook_attention_grad_v",
+    lambda grad, choice, _, tables: _weighted_sums(grad, choice, tables),
+)
+count_flops("codebook_attention_grad_codes", _code_gradients)
+count_flops("routed_codebook_attention", _routed_sums)
 
 
 def codebook_attention(

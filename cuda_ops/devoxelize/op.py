@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cuda_ops.devoxelize import cpu, cuda
+from cuda_ops.flops import count_flops, num_pairs
 from cuda_ops.library import define, differentiable, once_differentiable
 from cuda_ops.morton.op import encode_unchecked
 from cuda_ops.neighbor_table.op import reference_lookup
@@ -65,6 +66,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
 
 differentiable("devoxelize", _backward, _save, features=(0,))
 once_differentiable("devoxelize_grad")
+count_flops("devoxelize", lambda x, index, weight: num_pairs(index) * x.shape[1])
+count_flops("devoxelize_grad", lambda grad, index, *_: num_pairs(index) * grad.shape[1])
 
 
 def devoxelize(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ops.flops import count_flops, num_pairs
 from cuda_ops.library import define, differentiable, fits, sum_dtype
 from cuda_ops.neighbor_attention import cpu, cuda
 
@@ -113,6 +114,8 @@ def _backward_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
 differentiable("neighbor_dot", _backward_dot, _save_dot, features=(0, 1))
 differentiable("neighbor_sum", _backward_sum, _save_sum, features=(1,))
 differentiable("neighbor_transpose", _backward_transpose, _save_transpose)
+count_flops("neighbor_dot", lambda q, k, table, heads: num_pairs(table) * q.shape[1])
+count_flops("neighbor_sum", lambda weights, v, table: num_pairs(table) * v.shape[1])
 
 
 def neighbor_dot(q: Tensor, k: Tensor, table: Tensor, heads: int) -> Tensor:

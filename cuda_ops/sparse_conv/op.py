@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cuda_ops.flops import count_flops, num_pairs
 from cuda_ops.library import define, differentiable, fits, once_differentiable, sum_dtype
 from cuda_ops.sparse_conv import cpu, cuda
 
@@ -74,6 +75,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
 
 differentiable("sparse_conv", _backward, _save, features=(0,))
 once_differentiable("sparse_conv_weight_grad")
+count_flops("sparse_conv", lambda x, weight, table, _: num_pairs(table) * weight[0].numel())
+count_flops(
+    "sparse_conv_weight_grad",
+    lambda x, grad, table: num_pairs(table) * x.shape[1] * grad.shape[1],
+)
 
 
 def sparse_conv(x: Tensor, weight: Tensor, table: Tensor, table_t: Tensor | None = None) -> Tensor:

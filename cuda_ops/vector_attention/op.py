@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ops.flops import count_flops, num_pairs
 from cuda_ops.library import (
     define,
     differentiable,
@@ -188,6 +189,42 @@ inference_only("relation_logits", features=(0, 1))
 differentiable("vector_sum", _backward, _save, features=(1,))
 for _name in ("grad_weights", "grad_v", "grad_hidden", "grad_lift"):
     once_differentiable(f"vector_sum_{_name}")
+
+
+def _lifted(points: Tensor, table: Tensor, lift: Tensor, groups: int) -> int:
+    """Multiply-adds of relative positions: summed by group, then lifted once for each point."""
+    return num_pairs(table) * groups * lift.shape[0] + len(points) * lift.numel()
+
+
+count_flops(
+    "relation_logits",
+    lambda q, k, hidden, lift, bias, weight, table: (
+        num_pairs(table) * (lift.numel() + weight.numel())
+    ),
+)
+count_flops(
+    "vector_sum",
+    lambda weights, v, hidden, lift, table: (
+        num_pairs(table) * v.shape[1] + _lifted(weights, table, lift, weights.shape[2])
+    ),
+)
+count_flops(
+    "vector_sum_grad_weights",
+    lambda grad, v, hidden, lift, table, groups: (
+        num_pairs(table) * v.shape[1] + _lifted(grad, table, lift, groups)
+    ),
+)
+count_flops("vector_sum_grad_v", lambda grad, weights, table, _: num_pairs(table) * grad.shape[1])
+count_flops(
+    "vector_sum_grad_hidden",
+    lambda grad, weights, lift, table: _lifted(grad, table, lift, weights.shape[2]),
+)
+count_flops(
+    "vector_sum_grad_lift",
+    lambda grad, weights, hidden, table: (
+        num_pairs(table) * weights.shape[2] * hidden.shape[2] + grad.numel() * hidden.shape[2]
+    ),
+)
 
 
 def relation_logits(

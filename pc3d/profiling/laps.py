@@ -1,0 +1,157 @@
+"""Time by scope: the clock is read wherever a scope begins or ends, forward and backward."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.profiling.scopes import OUTSIDE, Scope, scopes
+
+Seconds = dict[Scope, float]
+
+
+class Mark(NamedTuple):
+    """A reading of the clock, at the end of a lap.
+
+    Attributes:
+        moment: of `Clock`.
+        scope: what was at work since the reading before.
+        node: number of the next node of the autograd graph: a node of this lap has a smaller one.
+    """
+
+    moment: Any
+    scope: Scope
+    node: int
+
+
+class Clock:
+    """The clock of a device: of the process on a CPU, of the stream on a GPU, without waiting."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+
+    def now(self) -> Any:
+        """A moment."""
+        if not self.on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, begin: Any, end: Any) -> float:
+        """From one moment to another; on a GPU both must have come."""
+        return 1e-3 * float(begin.elapsed_time(end)) if self.on_gpu else end - begin
+
+    def wait(self) -> None:
+        """Until the device has done all that it was told to."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+
+class Laps:
+    """Laps of one forward pass, and of the backward pass through the graph that it made.
+
+    Every moment belongs to one scope, the innermost, so that the laps add up to the whole.
+
+    Args:
+        clock: of the device that the network is on.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.marks: list[Mark] = []
+        self._backward: list[tuple[Any, Scope]] = []
+        self._stack = [OUTSIDE]
+
+    @contextmanager
+    def forward(self, network: nn.Module | None) -> Iterator[None]:
+        """The block runs the network, and what follows on it; None: nothing is told apart."""
+
+        def enter(scope: Scope) -> None:
+            self._mark()
+            self._stack.append(scope)
+
+        def leave() -> None:
+            self._mark()
+            self._stack.pop()
+
+        with nullcontext() if network is None else scopes(network, enter, leave):
+            self._mark()
+            yield
+            self._mark()
+
+    def backward(self, loss: Tensor, network: nn.Module | None) -> None:
+        """`loss.backward()`; None: nothing is told apart.
+
+        A node of the graph belongs to the scope that made it, the sum of a weight's gradients to
+        the weight's module.
+        """
+        handles = []
+        if network is not None:
+            scope_of = self._scopes_of_nodes(network)
+            handles = [n.register_hook(self._reached(scope_of(n))) for n in graph_of(loss)]
+        self._backward = [(self.clock.now(), OUTSIDE)]
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._backward.append((self.clock.now(), OUTSIDE))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def forward_seconds(self) -> Seconds:
+        """Of every scope that was at work, without those within it."""
+        return self._by_scope([(mark.moment, mark.scope) for mark in self.marks])
+
+    def backward_seconds(self) -> Seconds:
+        """Likewise of the way back; maps have no part in it."""
+        return self._by_scope(self._backward)
+
+    def _scopes_of_nodes(self, network: nn.Module) -> Callable[[Any], Scope]:
+        modules = {
+            parameter: Scope(name.rpartition(".")[0])
+            for name, parameter in network.named_parameters()
+        }
+        ends = [mark.node for mark in self.marks]
+
+        def scope_of(node: Any) -> Scope:
+            if hasattr(node, "variable"):
+                return modules.get(node.variable, OUTSIDE)
+            lap = bisect_right(ends, node._sequence_nr())
+            return self.marks[lap].scope if lap < len(ends) else OUTSIDE
+
+        return scope_of
+
+    def _mark(self) -> None:
+        number = torch.autograd._get_sequence_nr()
+        self.marks.append(Mark(self.clock.now(), self._stack[-1], number))
+
+    def _reached(self, scope: Scope) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            self._backward.append((self.clock.now(), scope))
+
+        return hook
+
+    def _by_scope(self, laps: list[tuple[Any, Scope]]) -> Seconds:
+        self.clock.wait()
+        found: Seconds = {}
+        for (begin, _), (end, scope) in pairwise(laps):
+            found[scope] = found.get(scope, 0.0) + self.clock.seconds(begin, end)
+        return found
+
+
+def graph_of(loss: Tensor) -> Iterator[Any]:
+    """Every node of the autograd graph behind a tensor, once."""
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [next_node for next_node, _ in node.next_functions]
