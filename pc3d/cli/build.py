@@ -29,13 +29,19 @@ def build_data(config: DictConfig) -> SegmentationDataModule:
     return data
 
 
+def build_network(config: DictConfig, data: SegmentationDataModule) -> nn.Module:
+    """A freshly initialized network for the data, which need not be there."""
+    network: nn.Module = instantiate(
+        config.model, in_channels=data.in_channels, num_classes=data.num_classes, _convert_="all"
+    )
+    return network
+
+
 def build_task(
     config: DictConfig, data: SegmentationDataModule, training: bool = True
 ) -> SegmentationTask:
     """The task around a freshly initialized network."""
-    network = instantiate(
-        config.model, in_channels=data.in_channels, num_classes=data.num_classes, _convert_="all"
-    )
+    network = build_network(config, data)
     parts: dict[str, Any] = {}
     if training:
         parts = {name: instantiate(config[name], _convert_="all") for name in _OPTIMIZATION}
