@@ -16,7 +16,9 @@ ADAMW = 2
 """Numbers that the optimizer keeps for each weight."""
 ENOUGH = 0.9
 """Share of the budget that a scene must use to count as the largest."""
-MAX_TRIES = 6
+AIM = 0.97
+"""Share that is aimed at: what is a little larger than expected still fits."""
+MAX_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ def need(
 def largest_scene(
     measure: Callable[[int], tuple[int, int]], budget: int, first: int, limit: int = 20_000_000
 ) -> list[Trial]:
-    """Sizes that were tried; the last one fits, and uses at least `ENOUGH` of the budget.
+    """Sizes that were tried; the last one is the largest that fits.
 
-    Memory grows in proportion to the voxels, beside a constant part: two sizes give the line, a
-    third is tried where it meets the budget, and so on from the two nearest.
+    Memory grows about in proportion to the voxels, beside a constant part: two sizes give a line,
+    and the next is tried where it comes close to the budget. It ends with a scene that uses at least
+    `ENOUGH` of the budget, or after `MAX_TRIES`.
 
     Args:
         measure: voxels and bytes of a scene of about so many voxels.
@@ -85,17 +88,22 @@ def largest_scene(
             f"{_gib(budget)}. Start with fewer (voxels=) or allow more."
         )
     trials.append(Trial(*measure(2 * first), expected=0))
+    ratio = 1.0  # of what is asked for to what comes
     for _ in range(MAX_TRIES):
         fitting = [trial for trial in trials if trial.need <= budget]
         best = max(fitting, key=lambda trial: trial.num_voxels)
         if best.need >= ENOUGH * budget or best.num_voxels >= 0.99 * limit:
             break
-        low, high = sorted(trials, key=lambda trial: abs(trial.need - budget))[:2]
+        too_large = [trial for trial in trials if trial.need > budget]
+        if too_large:
+            low, high = best, min(too_large, key=lambda trial: trial.num_voxels)
+        else:
+            low, high = sorted(trials, key=lambda trial: trial.num_voxels)[-2:]
         slope = (high.need - low.need) / (high.num_voxels - low.num_voxels)
-        wanted = int(low.num_voxels + (0.97 * budget - low.need) / slope)
-        wanted = min(wanted, limit)
+        wanted = min(int(low.num_voxels + (AIM * budget - low.need) / slope), limit)
         expected = int(low.need + slope * (wanted - low.num_voxels))
-        trials.append(Trial(*measure(wanted), expected=expected))
+        trials.append(Trial(*measure(int(wanted * ratio)), expected=expected))
+        ratio *= wanted / trials[-1].num_voxels
     fitting = [trial for trial in trials if trial.need <= budget]
     best = max(fitting, key=lambda trial: trial.num_voxels)
     return [trial for trial in trials if trial is not best] + [best]

@@ -1,0 +1,154 @@
+"""Whose time it is: laps of a clock that is moved by hand, of real modules, of real networks."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pc3d.profiling import laps as module
+from pc3d.profiling.laps import Clock, Laps, graph_of
+from pc3d.profiling.scopes import OUTSIDE, Scope
+from pc3d.profiling.subject import Subject, Turn
+from tests.profiling.scenes import make_batch, small_network
+
+
+class HandClock(Clock):
+    """Shows what the work has taken so far."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.moment = 0.0
+
+    def now(self) -> float:
+        return self.moment
+
+
+class Slow(torch.autograd.Function):
+    """Takes so long forward, and ten times as long backward."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, clock: HandClock, seconds: float) -> Tensor:
+        clock.moment += seconds
+        ctx.clock, ctx.seconds = clock, seconds
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        ctx.clock.moment += 10 * ctx.seconds
+        return grad, None, None
+
+
+class Worker(nn.Module):
+    """Works before, in and after the modules within it."""
+
+    def __init__(self, clock: HandClock, seconds: float, *within: nn.Module) -> None:
+        super().__init__()
+        self.clock, self.seconds = clock, seconds
+        self.within = nn.ModuleList(within)
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = Slow.apply(x * self.weight, self.clock, self.seconds)
+        for part in self.within:
+            x = part(x)
+        return Slow.apply(x, self.clock, self.seconds / 2)
+
+
+def test_time_belongs_to_the_innermost_module():
+    clock = HandClock()
+    network = Worker(clock, 1.0, Worker(clock, 2.0), Worker(clock, 4.0, Worker(clock, 8.0)))
+    laps = Laps(clock)
+    with laps.forward(network):
+        y = network(torch.ones(3))
+        loss = Slow.apply(y.sum(), clock, 100.0)
+    expected = {"": 1.5, "within.0": 3.0, "within.1": 6.0, "within.1.within.0": 12.0, None: 100.0}
+    forward = laps.forward_seconds()
+    assert {scope.module: seconds for scope, seconds in forward.items()} == expected
+    laps.backward(loss, network)
+    backward = {s.module: seconds for s, seconds in laps.backward_seconds().items() if seconds}
+    assert backward == {name: 10 * seconds for name, seconds in expected.items()}
+    assert network.weight.grad is not None
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_maps_are_told_apart_and_belong_to_who_asks_first():
+    laps, network, batch = Laps(Clock(torch.device("cpu"))), small_network(), make_batch()
+    with laps.forward(network):
+        network(batch)
+    found = laps.forward_seconds()
+    maps = {scope.module for scope in found if scope.maps}
+    assert "backbone.stem.0.conv" in maps and "backbone.down.0.conv" in maps
+    assert all(found[Scope(name, maps=True)] > 0 for name in maps)
+    again = Laps(Clock(torch.device("cpu")))
+    with again.forward(network):
+        network(batch)
+    built, remembered = (
+        sum(s for scope, s in lap.forward_seconds().items() if scope.maps) for lap in (laps, again)
+    )
+    assert remembered < 0.5 * built
+
+
+def test_an_error_in_the_network_leaves_nothing_behind():
+    network = small_network()
+    with pytest.raises(ZeroDivisionError), Laps(Clock(torch.device("cpu"))).forward(network):
+        raise ZeroDivisionError
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    batch = make_batch()
+    assert "surrounded" not in type(batch.voxels.coords).neighbors.__code__.co_name
+
+
+def test_the_sum_of_the_parts_is_the_whole():
+    # Reading the clock takes microseconds, which only modules that take as long would feel.
+    subject = Subject(small_network(channels=48), lambda: make_batch(15_000), None)
+
+    def fastest(turns: list[Turn]) -> dict[str, float]:
+        return {kind: min(turn.sums[kind] for turn in turns) for kind in turns[0].sums}
+
+    pairs = []
+    for _ in range(20):  # a machine that is busy with other things needs more of them
+        pairs.append((subject.turn(by_scope=True), subject.turn(by_scope=False)))
+        apart, whole = (fastest(list(turns)) for turns in zip(*pairs, strict=True))
+        if len(pairs) > 3 and all(abs(apart[k] / whole[k] - 1) < 0.05 for k in whole):
+            return
+    pytest.fail(f"parts {apart}, whole {whole}")
+
+
+def test_a_network_that_is_not_looked_into_has_one_part():
+    turn = Subject(small_network(), make_batch, None).turn(by_scope=False)
+    assert set(turn.inference) == set(turn.forward) == set(turn.backward) == {OUTSIDE}
+
+
+def test_every_node_of_a_graph_once():
+    x = torch.ones(2, requires_grad=True)
+    y = x * 2
+    names = [type(node).__name__ for node in graph_of((y + y).sum())]
+    assert sorted(names) == ["AccumulateGrad", "AddBackward0", "MulBackward0", "SumBackward0"]
+
+
+def test_a_gpu_is_asked_by_events(monkeypatch):
+    class Event:
+        clock = 0.0
+
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            Event.clock += 250.0
+            self.moment = Event.clock
+
+        def elapsed_time(self, end: Event) -> float:
+            return end.moment - self.moment
+
+    waited = []
+    monkeypatch.setattr(module.torch.cuda, "Event", Event)
+    monkeypatch.setattr(module.torch.cuda, "synchronize", lambda: waited.append(time.time()))
+    network = nn.Sequential(nn.Linear(2, 2))
+    laps = Laps(Clock(torch.device("cuda")))
+    with laps.forward(network):
+        network(torch.ones(1, 2))
+    assert not waited, "nothing waits while the network runs"
+    seconds = laps.forward_seconds()
+    assert seconds == {OUTSIDE: 0.5, Scope(""): 0.5, Scope("0"): 0.25} and len(waited) == 1
