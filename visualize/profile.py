@@ -33,8 +33,9 @@ NAMES = {
     "map_bytes": "maps",
     "parameters": "weights",
 }
-COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-"""One for each of the parts directly below the network, or its backbone, over and over."""
+COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+"""One for each of the network's parts, or its backbone's, over and over."""
+WHOLE = "#dddddd"
 
 
 def write_profile(path: str | Path, report: Mapping[str, Any]) -> None:
@@ -79,8 +80,8 @@ def inclusive(modules: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name = module["name"]
         if not any(sums[name]):
             continue
-        part = ".".join(name.split(".")[:3])
-        color = colors.setdefault(part, COLORS[len(colors) % len(COLORS)]) if name else "#dddddd"
+        part = name.removeprefix("backbone").removeprefix(".").partition(".")[0]
+        color = colors.setdefault(part, COLORS[len(colors) % len(COLORS)]) if part else WHOLE
         rows.append(
             {
                 "name": name,

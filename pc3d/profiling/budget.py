@@ -69,8 +69,8 @@ def largest_scene(
     """Sizes that were tried; the last one is the largest that fits.
 
     Memory grows about in proportion to the voxels, beside a constant part: two sizes give a line,
-    and the next is tried where it comes close to the budget. It ends with a scene that uses at least
-    `ENOUGH` of the budget, or after `MAX_TRIES`.
+    and the next is tried where it comes close to the budget. It ends with a scene that uses at
+    least `ENOUGH` of the budget, or after `MAX_TRIES`.
 
     Args:
         measure: voxels and bytes of a scene of about so many voxels.

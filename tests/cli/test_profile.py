@@ -114,7 +114,9 @@ def test_wrong_options_are_named(options, expected, capsys):
 def test_scenes_of_a_data_set(data_dir, monkeypatch, capsys):
     monkeypatch.setenv("PC3D_DATA", str(data_dir))
     arguments = [a for a in SMALL if not a.startswith("voxels")]
-    profile.run([*arguments, "dataset=synthetic", "dataset.voxel_size=0.3", "scene=val/scene5001_00"])
+    profile.run(
+        [*arguments, "dataset=synthetic", "dataset.voxel_size=0.3", "scene=val/scene5001_00"]
+    )
     assert "val/scene5001_00" in capsys.readouterr().out
     with pytest.raises(ValueError, match="split val has no scene nowhere; it has"):
         profile.run([*arguments, "dataset=synthetic", "scene=val/nowhere"])

@@ -137,4 +137,3 @@ def test_every_op_that_sums_products_is_counted():
     cuda_ops.register_flops()
     cuda_ops.register_flops()  # again does no harm
     assert all(getattr(torch.ops.pc3d, name) in flop_registry for name in FLOPS)
-
