@@ -50,7 +50,7 @@ class Plot:
     """A Pareto plot.
 
     Attributes:
-        x, y: titles of the axes.
+        x, y: names of the columns.
         points: of each its `label`, `row`, `x`, `y` and `std` of y, which may be None.
         front: positions of points that no other one beats, by rising x.
         left_out: rows that are not drawn.
@@ -82,7 +82,7 @@ def curves_of(rows: Sequence[Row], metric: str) -> Curves:
                     epochs, drawn = columns.setdefault(column, ([], []))
                     epochs.append(epoch)
                     drawn.append(value if math.isfinite(value) else None)
-            thin = {key: [_thinned(part) for part in pair] for key, pair in columns.items()}
+            thin = {key: (_thinned(x), _thinned(y)) for key, (x, y) in columns.items()}
             runs.append({"name": name, "row": position, "columns": thin})
     known = {name for run in runs for name in run["columns"]}
     scores = [metric, "val/miou_point", *sorted(known - {_LOSS})]
@@ -110,14 +110,14 @@ def plot_of(table: Table, x: str, y: str, labels: Sequence[str], usable: Sequenc
     """
     costs, gains = table.column(x, numbers=True), table.column(y, numbers=True)
     spread = [column.values for column in table.columns if column.name == f"{gains.name} std"]
-    points = []
+    points: list[dict[str, Any]] = []
     for i in range(len(table)):
-        pair = costs.values[i], gains.values[i]
-        if usable[i] and None not in pair:
+        cost, gain = costs.values[i], gains.values[i]
+        if usable[i] and cost is not None and gain is not None:
             std = spread[0][i] if spread else None
-            points.append({"label": labels[i], "row": i, "x": pair[0], "y": pair[1], "std": std})
+            points.append({"label": labels[i], "row": i, "x": cost, "y": gain, "std": std})
     found = front([p["x"] for p in points], [p["y"] for p in points])
-    return Plot(costs.title, gains.title, points, found, len(table) - len(points))
+    return Plot(costs.name, gains.name, points, found, len(table) - len(points))
 
 
 def write_runs_page(

@@ -112,12 +112,12 @@ def check(values: Mapping[str, str], given: set[str]) -> None:
 def list_runs(values: Mapping[str, str], console: Console) -> None:
     """The table of the runs of a folder, on the console or in a file."""
     runs, problems = read_runs(Path(values["folder"]).expanduser())
-    metric, rows, notes = values["metric"], [], []
-    if runs:
-        scores, notes = measure(runs, metric)
-        rows, doubts = group_runs(runs, scores, by_seed=values["group"] != "none")
-        notes = [*notes, *doubts]
-    table, order = table_of_runs(rows, metric, notes).sorted_by(values["sort"] or f"-{metric}")
+    metric = values["metric"]
+    scores, notes = measure(runs, metric)
+    rows, doubts = group_runs(runs, scores, by_seed=values["group"] != "none")
+    table, order = table_of_runs(rows, metric, [*notes, *doubts]).sorted_by(
+        values["sort"] or f"-{metric}"
+    )
     rows = [rows[i] for i in order]
     if Path(values["out"]).suffix == ".html":
         _write_page(values, table, rows, problems)

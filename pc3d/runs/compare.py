@@ -28,7 +28,7 @@ def find_results(run: str, folder: Path, split: str, metric: str) -> list[TestRe
     """
     path = Path(run).expanduser()
     if path.is_file():
-        results, problems = [TestResult(path, read_result(path))], []
+        results, problems = [TestResult(path, read_result(path))], list[str]()
     else:
         path = path if (path / CONFIG).is_file() else _named(run, folder)
         results, problems = read_results(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ class Score:
     """The value of a metric of one run, None where it has none.
 
     Attributes:
-        value: NaN is no value.
+        value: finite.
         protocol: what it was measured with, in words.
         key: the same for scores that may be averaged.
     """
@@ -112,7 +113,7 @@ def measure(runs: Sequence[Run], metric: str) -> tuple[list[Score], list[str]]:
 
 def _logged(run: Run, metric: str) -> Score:
     value = None if run.best_epoch is None else run.history[run.best_epoch].get(metric)
-    if value is None or value != value:
+    if value is None or not math.isfinite(value):
         return Score()
     return Score(value, VALIDATION if metric.startswith("val/") else "", "logged")
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -26,8 +26,7 @@ _UNREADABLE = (OSError, ValueError, yaml.YAMLError)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is built
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(NamedTuple):
     """How far a training came, and what it took; None is unknown.
 
     Attributes:
@@ -92,6 +91,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
 
     Raises:
         FileNotFoundError: no such folder, or no run in it.
+        ValueError: there are runs, none of which can be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; say where runs are: folder=...")
@@ -104,7 +104,9 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
             continue
         runs.append(run)
         problems.extend(wrong)
-    if not runs and not problems:
+    if problems and not runs:
+        raise ValueError("\n".join((f"no run in {folder} can be read:", *problems)))
+    if not runs:
         raise FileNotFoundError(
             f"there are no runs in {folder}: no folder in it holds a {CONFIG} as train.py writes it"
         )

@@ -80,8 +80,8 @@ class TestResult:
         to the network, whoever compares may well want to know what they do.
         """
         settings = {key: self.content["settings"].get(key) for key in _PROTOCOL}
-        names = ("metric", "label_space", "scenes")
-        known = {key: self.content[key] for key in names}
+        known = {key: self.content[key] for key in ("metric", "label_space")}
+        known["scenes"] = sorted(self.content["scenes"])
         return json.dumps({**known, "classes": self.class_names, **settings}, sort_keys=True)
 
     def deviations(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class TestResult:
             "precision": "trainer.precision",
         }
         found = {f"reader.{k}": (f"dataset.reader.{k}", v) for k, v in _reader(settings).items()}
-        found |= {name: (place, settings.get(name)) for name, place in places.items()}
+        found |= {n: (place, settings[n]) for n, place in places.items() if n in settings}
         return {n: v for n, (key, v) in found.items() if key in config and config[key] != v}
 
 

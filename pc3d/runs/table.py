@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -85,8 +86,11 @@ class Table:
         down = key.startswith("-") and key not in {c.name for c in self.columns}
         values = self.column(key[1:] if down else key).values
         known = [i for i, value in enumerate(values) if value is not None]
-        numbers = all(isinstance(values[i], int | float) for i in known)
-        order = sorted(known, key=lambda i: values[i] if numbers else str(values[i]), reverse=down)
+        numbers = {i: v for i in known if isinstance(v := values[i], int | float)}
+        if len(numbers) == len(known):
+            order = sorted(known, key=lambda i: numbers[i], reverse=down)
+        else:
+            order = sorted(known, key=lambda i: str(values[i]), reverse=down)
         order += [i for i, value in enumerate(values) if value is None]
         return self.taking(order), order
 
@@ -184,8 +188,10 @@ def texts(name: str, cells: Sequence[str]) -> Column:
 
 
 def plain(value: object) -> Value:
-    """Numbers and texts as they are, anything else as JSON."""
-    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+    """Texts and finite numbers as they are, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
     return json.dumps(value, default=str)
 

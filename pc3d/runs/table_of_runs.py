@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 from pc3d.runs.grouping import Row
 from pc3d.runs.reading import Run
@@ -124,13 +126,31 @@ def _epochs(rows: Sequence[Row]) -> Column:
 
 def _protocols(rows: Sequence[Row]) -> tuple[list[Column], list[str]]:
     """A column of letters and what they mean; one sentence where the protocol is the same."""
-    words = list(dict.fromkeys(row.protocol for row in rows if row.protocol))
+    words = {row.scores[0].key: row.protocol for row in rows if row.protocol}
     if len(words) < 2:
-        return [], words
-    letters = {word: _letter(i) for i, word in enumerate(words)}
-    column = texts("protocol", [letters.get(row.protocol, "") for row in rows])
-    legend = [f"protocol {letter}: {word}" for word, letter in letters.items()]
+        return [], list(words.values())
+    letters = {key: _letter(i) for i, key in enumerate(words)}
+    column = texts("protocol", [letters.get(row.scores[0].key, "") for row in rows])
+    alike = Counter(words.values())
+    legend = [
+        f"protocol {letters[key]}: {text}{_details(key, words) if alike[text] > 1 else ''}"
+        for key, text in words.items()
+    ]
     return [column], [*legend, "scores under different protocols do not compare"]
+
+
+def _details(key: str, others: Iterable[str]) -> str:
+    """What of a protocol is other than in others that have the same words."""
+    protocol, all_of_them = _fields(key), [_fields(other) for other in others]
+    differing = [
+        name for name in protocol if any(o.get(name) != protocol[name] for o in all_of_them)
+    ]
+    return "".join(f"; {name} {json.dumps(protocol[name])}" for name in differing)
+
+
+def _fields(key: str) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(json.loads(key)[0])
+    return fields
 
 
 def _letter(number: int) -> str:
