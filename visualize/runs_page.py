@@ -70,7 +70,7 @@ def curves_of(rows: Sequence[Row], metric: str) -> Curves:
         rows: of the table.
         metric: drawn on the left, if it was logged; else the first logged score is.
     """
-    runs = []
+    runs: list[dict[str, Any]] = []
     for position, row in enumerate(rows):
         for name, run in zip(row.names, row.runs, strict=True):
             columns: dict[str, tuple[list[int], list[float | None]]] = {}

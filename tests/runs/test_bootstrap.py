@@ -141,6 +141,7 @@ def test_absent_classes_and_scenes_without_labels():
     ours[2, 0, 0] = theirs[2, 0, 0] = 2
     found = compare(ours, theirs, 200)
     assert found.num_scenes == 2
+    assert found.miou == compare(ours[[0, 2]], theirs[[0, 2]], 200).miou
     assert math.isnan(found.scenes[1]) and not np.isnan(found.scenes[[0, 2]]).any()
     assert math.isnan(found.classes[2].difference) and math.isnan(found.classes[2].low)
     assert not math.isnan(found.classes[1].low)
