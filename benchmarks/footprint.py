@@ -6,7 +6,7 @@ import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peak_memory import peak_mib
+from pc3d.utils.peak_memory import peak_mib
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from rich.table import Table
 import cuda_ops
 from benchmarks.networks import KNOWN
 from benchmarks.options import count, parse_names, values_of
-from benchmarks.peak_memory import peak_mib
 from benchmarks.report import REPOSITORY, machine_facts, wide_console
 from benchmarks.steps import Problem, build_model
 from cuda_ops.check.rooms import Place
 from pc3d.utils.files import write_json
+from pc3d.utils.peak_memory import peak_mib
 
 KEYS = {"networks": "ptv1,minkunet34c", "voxels": "20000", "out": ""}
 CHILD = "child"

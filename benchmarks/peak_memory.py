@@ -6,7 +6,6 @@ and after three steps.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from benchmarks.measure import using_threads
 from benchmarks.report import REPOSITORY, Memory
 from benchmarks.steps import Problem, build_network, training_step
 from cuda_ops.check.timing import Stopwatch
+from pc3d.utils.peak_memory import peak_mib
 
 STEPS = 3
 
@@ -64,18 +64,6 @@ def gpu_memory(workload: Workload, contestant: str, threads: int) -> Memory:
     grown = Stopwatch(device, 0, 1).peak_mib(lambda: [step() for _ in range(STEPS)])
     assert grown is not None and threads == 1
     return Memory(workload.name, contestant, before, before + grown)
-
-
-def peak_mib(process: int | str = "self") -> float:
-    """Largest resident set that a process had, in MiB; of another one only under Linux."""
-    status = Path(f"/proc/{process}/status")
-    if status.exists():
-        # ru_maxrss starts at the size of the process that this one was forked from.
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -27,9 +27,9 @@ from torch.nn.functional import linear, relu
 import cuda_ops
 from benchmarks.measure import Case, Meter, using_threads
 from benchmarks.options import count, parse
-from benchmarks.peak_memory import peak_mib
 from benchmarks.report import REPOSITORY, Memory, Report, facts, wide_console
 from pc3d.utils.allocator import keep_freed_memory
+from pc3d.utils.peak_memory import peak_mib
 
 SIZES = ((16, 64, 8), (8, 32, 4))
 """Neighbours, channels and groups: of Point Transformer's second and first stage."""

@@ -33,6 +33,7 @@ LAYERS: dict[str, set[str]] = {
 """What each layer may import of this project, besides itself; the other layers follow."""
 LAYERS["pc3d.nn"] = {"cuda_ops", "pc3d.sparse", "pc3d.utils"}
 LAYERS["pc3d.data"] = {"cuda_ops", "pc3d.sparse", "pc3d.io", "pc3d.utils"}
+LAYERS["pc3d.runs"] = {"pc3d.metrics", "pc3d.utils"}
 LAYERS["pc3d.models"] = LAYERS["pc3d.nn"] | {"pc3d.nn"}
 LAYERS["pc3d.tasks"] = LAYERS["pc3d.models"] | LAYERS["pc3d.data"]
 LAYERS["pc3d.tasks"] |= {"pc3d.models", "pc3d.data", "pc3d.losses", "pc3d.metrics"}

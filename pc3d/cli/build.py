@@ -17,6 +17,7 @@ from pc3d.data.views import Voting
 from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
 from pc3d.tasks import SegmentationTask
+from pc3d.tasks.training_record import TrainingRecord
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ def facts(config: DictConfig, data: SegmentationDataModule) -> dict[str, Any]:
 def build_trainer(config: DictConfig, folder: Path, training: bool = True) -> Any:
     """The Lightning trainer with the configured callbacks and loggers.
 
-    In evaluation there are no loggers, and only the callbacks that show progress.
+    A training is recorded in its folder. In evaluation there are no loggers, and only the callbacks
+    that show progress.
     """
     if not training:
         shown = [config.callbacks[name] for name in ("progress",) if name in config.callbacks]
@@ -114,9 +116,10 @@ def build_trainer(config: DictConfig, folder: Path, training: bool = True) -> An
             default_root_dir=str(folder),
             enable_checkpointing=False,
         )
+    callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     return instantiate(
         config.trainer,
-        callbacks=[instantiate(callback) for callback in config.callbacks.values()],
+        callbacks=[*callbacks, TrainingRecord(folder)],
         logger=[instantiate(logger) for logger in (config.get("logger") or {}).values()],
         _convert_="all",
     )

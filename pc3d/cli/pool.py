@@ -10,7 +10,6 @@ The mean of the folds' own mIoUs, which is another number, stands beside it.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -18,18 +17,17 @@ from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from pc3d.cli.errors import report_errors
 from pc3d.cli.report import Result, print_result, summary
+from pc3d.runs.results import read_result
 from pc3d.utils.files import write_json
 
 log = logging.getLogger(__name__)
 
-_NEEDED = ("metric", "label_space", "confusion", "classes", "scenes", "settings", "num_points")
 _MAX_SHOWN = 5
 
 
@@ -67,25 +65,6 @@ def result_path(run: Path) -> Path:
         listed = "\n  ".join(f"run={path}" for path in paths)
         raise ValueError(f"{run} has {len(paths)} test results; name one of them:\n  {listed}")
     return paths[0]
-
-
-def read_result(path: Path) -> Result:
-    """What test.py wrote.
-
-    Raises:
-        ValueError: not a result, or one of an older pc3d.
-    """
-    try:
-        result: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a result of test.py: {error}") from error
-    missing = [key for key in _NEEDED if key not in result] if isinstance(result, dict) else _NEEDED
-    if missing:
-        raise ValueError(
-            f"{path} lacks {', '.join(missing)}: it was not written by test.py, or by that of an "
-            "older pc3d. Run test.py again."
-        )
-    return result
 
 
 def pool(results: Sequence[Result], names: Sequence[str]) -> Result:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +16,11 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 PROTOCOL = "protocol.json"
 """In every folder of predictions; written when a test starts."""
+TRAINING = "training.json"
+"""What the training took (`pc3d.tasks.training_record`)."""
+UNCOMMITTED = "uncommitted.diff"
+ENVIRONMENT = "environment.json"
+_RECORDED = ("state", "epochs", "steps", "epoch_seconds", "memory_mib", "gpu_memory_mib")
 
 
 def save_run(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
@@ -33,9 +39,9 @@ def save_run(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None
     facts = environment()
     git = git_state(Path(__file__).parent)
     facts["commit"] = None if git is None else git["commit"]
-    write_json(folder / "environment.json", facts)
+    write_json(folder / ENVIRONMENT, facts)
     if git is not None:
-        write_text(folder / "uncommitted.diff", git["diff"])
+        write_text(folder / UNCOMMITTED, git["diff"])
 
 
 def read_run(folder: str | Path) -> tuple[DictConfig, list[str]]:
@@ -56,6 +62,25 @@ def read_run(folder: str | Path) -> tuple[DictConfig, list[str]]:
     overrides = OmegaConf.to_container(OmegaConf.load(folder / OVERRIDES))
     assert isinstance(config, DictConfig) and isinstance(overrides, list)
     return config, [str(override) for override in overrides]
+
+
+def read_training(folder: str | Path) -> dict[str, Any] | None:
+    """What the training of a run took so far, or None where an older pc3d trained.
+
+    Raises:
+        ValueError: the file is damaged; it is named.
+    """
+    path = Path(folder) / TRAINING
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise ValueError(f"{path} is damaged: {error}") from error
+    missing = [key for key in _RECORDED if key not in record] if isinstance(record, dict) else []
+    if missing or not isinstance(record, dict):
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(missing) or 'everything'}")
+    return record
 
 
 def checkpoint_path(folder: str | Path, name: str) -> Path:

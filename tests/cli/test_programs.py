@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 import pc3d
 from pc3d.cli import export as export_program
 from pc3d.cli import predict as predict_program
+from pc3d.cli import runs as runs_program
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
 from pc3d.data.datasets import ScanNet, scannet
@@ -30,7 +31,7 @@ from pc3d.io.ply import read_vertices
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.models.weights import read_weights
 from pc3d.utils.files import file_hash
-from pc3d.utils.run_folder import checkpoint_path, read_run
+from pc3d.utils.run_folder import checkpoint_path, read_run, read_training
 from tests.cli.conftest import finish, program
 from tests.conftest import COUNTS, TINY
 from visualize.__main__ import main as show
@@ -61,6 +62,9 @@ def test_a_run_folder_holds_what_the_run_needs_to_be_repeated(trained):
     assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"commit", "python", "processor"} <= environment.keys()
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    record = json.loads((trained / "training.json").read_text())
+    assert record["state"] == "finished" and record["epochs"] == 3
+    assert len(record["epoch_seconds"]) == 3 and record["memory_mib"] > 100
     with next((trained / "csv").rglob("metrics.csv")).open() as file:
         columns = set(csv.DictReader(file).fieldnames or ())
     assert {
@@ -192,6 +196,17 @@ def test_an_exported_network_labels_files_as_the_test_does(trained, data_dir, ca
     np.testing.assert_array_equal(read_vertices(tmp_path / "a (1).ply")["classification"], ids)
 
 
+def test_a_tested_run_is_listed_and_weighed(trained, call, capsys):
+    """Against itself: from the counts that the test kept of every scene."""
+    call(test_program.main, [f"run={trained}"])
+    capsys.readouterr()
+    call(runs_program.main, [f"folder={trained.parent}", "metric=test/miou_point"])
+    output = capsys.readouterr().out
+    assert f"{result_of(trained)['miou']:.4f}" in output and "2 scenes" in output
+    call(runs_program.main, ["compare", str(trained), str(trained)])
+    assert "resamples of 2 scenes, equal in 100.0 %" in capsys.readouterr().out
+
+
 def test_a_tested_run_shows_itself(trained, call, tmp_path, capsys):
     call(test_program.main, [f"run={trained}"])
     show([f"run={trained}", f"out={tmp_path / 'scene.html'}", "max_points=500"])
@@ -296,6 +311,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(start, tmp_p
     process.send_signal(signal.SIGKILL)
     process.communicate()
     stopped_at = torch.load(last, weights_only=True)["epoch"]
+    assert read_training(killed)["state"] == "unfinished"
     finish(start(*program("train.py"), f"resume={killed}"))
     expected = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
     resumed = torch.load(last, weights_only=True)
@@ -304,6 +320,9 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(start, tmp_p
         assert expected[key].keys() == resumed[key].keys() >= {"auxiliary.heads.2.weight"}
         for name, tensor in expected[key].items():
             assert torch.equal(tensor, resumed[key][name]), name
+    record = read_training(killed)
+    assert (record["state"], record["sessions"]) == ("finished", 2)
+    assert len(record["epoch_seconds"]) == 3 and all(record["epoch_seconds"])
 
 
 def test_ctrl_c_says_how_to_continue(start, tmp_path):
@@ -316,6 +335,7 @@ def test_ctrl_c_says_how_to_continue(start, tmp_path):
     assert process.returncode != 0
     assert f"resume={tmp_path / 'run'}" in output
     assert checkpoint_path(tmp_path / "run", "last").is_file()
+    assert read_training(tmp_path / "run")["state"] == "interrupted"
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen, seconds: float = 120) -> None:

@@ -1,0 +1,1 @@
+"""Finished and unfinished runs: what their folders hold, side by side, and weighed."""
