@@ -60,7 +60,8 @@ def _scalars_json(layer: Scalars, kept: NDArray[np.int64]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "digits": min(max(ceil(-log10(step)), 0), 6) if step > 0 else 2,
-        "open_ended": layer.limits is None,  # the ends of the ramp stand for what lies beyond, too
+        # Whether the first and the last colour stand for what lies beyond, too.
+        "beyond": [bool((layer.values < low).any()), bool((layer.values > high).any())],
         "unit": layer.unit,
         "meaning": layer.meaning,
     }

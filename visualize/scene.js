@@ -45,9 +45,9 @@ function show(visible) {
 }
 
 // The value of a layer with a ramp. The ends of a ramp may stand for what lies beyond them, too.
-function amount({ramp, low, high, digits, unit, open_ended}, p) {
-  const beyond = open_ended && {0: "\u2264 ", 255: "\u2265 "}[ramp[p]] || "";
-  return beyond + (low + (high - low) * ramp[p] / 255).toFixed(digits) + (unit && " " + unit);
+function amount({ramp, low, high, digits, unit, beyond}, p) {
+  const sign = ramp[p] === 0 && beyond[0] ? "\u2264 " : ramp[p] === 255 && beyond[1] ? "\u2265 " : "";
+  return sign + (low + (high - low) * ramp[p] / 255).toFixed(digits) + (unit && " " + unit);
 }
 
 const place = (p) => ["x", "y", "z"].map((axis, a) =>

@@ -56,12 +56,12 @@ function addLegend(view, caption, figure) {
   fill();
 }
 
-function addRamp({low, high, digits, unit, meaning, open_ended}, figure) {
+function addRamp({low, high, digits, unit, meaning, beyond}, figure) {
   const box = document.createElement("div"), bar = document.createElement("div"), ends = document.createElement("p");
-  const text = (value, sign) => (open_ended ? sign : "") + value.toFixed(digits) + (unit && " " + unit);
+  const text = (value, sign) => sign + value.toFixed(digits) + (unit && " " + unit);
   box.className = "ramp";
   bar.style.background = `linear-gradient(to right, ${scene.ramp.filter((_, k) => k % 15 === 0).join(", ")})`;
-  ends.append(...[text(low, "\u2264 "), meaning, text(high, "\u2265 ")].map((words) => {
+  ends.append(...[text(low, beyond[0] ? "\u2264 " : ""), meaning, text(high, beyond[1] ? "\u2265 " : "")].map((words) => {
     const span = document.createElement("span");
     span.textContent = words;
     return span;
@@ -126,8 +126,9 @@ function toggle(view) {
   } else if (opened().length > 1) {  // a page without views says nothing
     view.figure.hidden = true;
     if (leader === view) leader = null;
-    Plotly.purge(view.plot);
-    view.plot.replaceWith(view.plot = view.plot.cloneNode());  // with its listeners
+    const old = view.plot;
+    old.replaceWith(view.plot = Object.assign(document.createElement("div"), {className: "plot"}));
+    setTimeout(() => Plotly.purge(old), 500);  // after what plotly has still to do with it
   }
   arrange();
 }
@@ -149,7 +150,7 @@ function fit() {
     view.size = size;
     view.start = overview(view.plot.clientWidth / view.plot.clientHeight);
     if (!drawn) { draw(view); continue; }
-    Plotly.Plots.resize(view.plot);
+    Plotly.relayout(view.plot, {autosize: true});  // Plots.resize waits, and the view may be closed by then
     resize(view);
     if (!touched) look(view, view.start.camera);
   }

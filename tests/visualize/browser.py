@@ -38,7 +38,9 @@ WATCH = """<head>
   const problems = [];
   addEventListener("error", (event) => problems.push(String(event.message)));
   addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
-  for (const kind of ["error", "warn"]) console[kind] = (...parts) => problems.push(parts.join(" "));
+  for (const kind of ["error", "warn"]) {
+    console[kind] = (...parts) => problems.push(parts.join(" "));
+  }
 </script>
 """
 
@@ -50,6 +52,7 @@ SCRIPT = """
     await new Promise((done) => setTimeout(done, 1000));
     for (let k = 0; k < 5; k++) await frame();
   };
+  const classTraces = (view) => view.plot.data.slice(0, view.rows.length);
   // The colours that a view draws, and how many of its pixels have each.
   const drawn = async (view) => {
     const picture = new Image(), canvas = document.createElement("canvas"), counts = {};
@@ -126,5 +129,6 @@ def run_in_browser(page: Path, script: str, folder: Path) -> dict[str, Any]:
             server.shutdown()
             server.server_close()
     assert "error" not in found, found["error"]
-    assert found.pop("problems") == []
+    problems = found.pop("problems")
+    assert not problems, problems
     return found

@@ -44,10 +44,10 @@ def test_a_page_keeps_a_byte_of_a_scalar_and_says_its_range(tmp_path: Path):
     *_, found, fixed = read_scene(info.path)["layers"]
     low, high = np.percentile(height, (1, 99))
     assert (found["low"], found["high"]) == (low, high) == (100.0, pytest.approx(119, abs=1))
-    assert (found["unit"], found["digits"], found["open_ended"]) == ("m", 1, True)
+    assert (found["unit"], found["digits"], found["beyond"]) == ("m", 1, [False, True])
     value = low + found["ramp"] / 255.0 * (high - low)
     np.testing.assert_allclose(value, height.clip(low, high), atol=(high - low) / 500)
-    assert (fixed["low"], fixed["high"], fixed["open_ended"]) == (0.0, 1.0, False)
+    assert (fixed["low"], fixed["high"], fixed["beyond"]) == (0.0, 1.0, [False, False])
     assert (fixed["digits"], fixed["meaning"]) == (2, "of the prediction")
     np.testing.assert_allclose(fixed["ramp"] / 255.0, ROOM.xyz[:, 0] / 4, atol=0.5 / 255 + 1e-6)
 
