@@ -15,6 +15,8 @@ Keys:
     pred: without run: prediction: what pc3d predict wrote, or a npy file with one class per point,
         -1 for none.
     spec: without run: the label space: scannet20, ..., or weights, such as als-s.
+    ignore: without run: ids of the labels that are no class, such as 1,64, or others: all that the
+        label space does not know.
     voxel_size: without run: metres, of the voxels in which a click looks for neighbours.
     max_points: points in the page, at most 300000.
     viewer: page, or open3d for a window (pip install pc3d[open3d]).
@@ -47,12 +49,13 @@ _DEFAULTS = {
     "labels": "",
     "pred": "",
     "spec": "scannet20",
+    "ignore": "",
     "voxel_size": "",
     "max_points": str(MAX_POINTS),
     "viewer": "page",
     "out": "",
 }
-_OF_FILES = ("labels", "pred", "spec", "voxel_size")
+_OF_FILES = ("labels", "pred", "spec", "ignore", "voxel_size")
 _OF_RUNS = ("split", "block")
 
 
@@ -90,7 +93,15 @@ def read_scene(values: Mapping[str, str]) -> Scene:
     spec = label_space(values["spec"])
     scene = Path(values["scene"]).expanduser()
     size = _voxel_size(values["voxel_size"]) if values["voxel_size"] else None
-    return scene_of_files(scene, values["labels"], values["pred"], spec, size)
+    return scene_of_files(
+        scene, values["labels"], values["pred"], spec, size, _list(values["ignore"])
+    )
+
+
+def _list(text: str) -> list[str]:
+    """`a,b` or `[a, b]`."""
+    parts = text.removeprefix("[").removesuffix("]").split(",")
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _voxel_size(text: str) -> float:
@@ -103,8 +114,8 @@ def _voxel_size(text: str) -> float:
 def show(values: Mapping[str, str]) -> str:
     """Write the page or picture that the parsed arguments ask for; says what was written."""
     scene = read_scene(values)
-    views = [name.strip().replace("_", " ") for name in values["layers"].split(",") if name.strip()]
-    views = views or scene.first_views
+    asked = [name.replace("_", " ") for name in _list(values["layers"])]
+    views = asked or scene.first_views
     if values["viewer"] == "open3d":
         return open_window(scene.title, scene.xyz, scene.all_layers, scene.spec, views)
     out = Path(values["out"] or f"{scene.title.replace('/', '_')}.html")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,16 @@ class Predicted:
     entropy: NDArray[Any] | None = None
 
 
-def read_classes(path: Path, spec: DatasetSpec, num_points: int) -> NDArray[np.int64]:
+def read_classes(
+    path: Path, spec: DatasetSpec, num_points: int, ignore: Collection[str] = ()
+) -> NDArray[np.int64]:
     """[P] classes of a npy file, or of the column of labels in a file of points.
 
     Args:
         path: a npy file holds classes; any other, ids as the data set's files have them.
         spec: the label space.
         num_points: P of the scene.
+        ignore: ids of points that have no class; `"others"` for all that `spec` does not know.
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,7 +63,14 @@ def read_classes(path: Path, spec: DatasetSpec, num_points: int) -> NDArray[np.i
         return classes.astype(np.int64)
     cloud = open_cloud(path)
     _check_length(path, cloud.num_points, num_points)
-    return spec.to_class(_ids(cloud), str(path))
+    ids = _ids(cloud)
+    left_out = {int(i) for i in np.unique(ids) if _is_ignored(int(i), spec, ignore)}
+    known = {**spec.raw_to_class, **dict.fromkeys(left_out, IGNORE_INDEX)}
+    return replace(spec, raw_to_class=known).to_class(ids, str(path))
+
+
+def _is_ignored(raw: int, spec: DatasetSpec, ignore: Collection[str]) -> bool:
+    return str(raw) in ignore or ("others" in ignore and raw not in spec.raw_to_class)
 
 
 def read_predicted(path: Path, spec: DatasetSpec, num_points: int) -> Predicted:
@@ -68,7 +79,7 @@ def read_predicted(path: Path, spec: DatasetSpec, num_points: int) -> Predicted:
     That are the columns `confidence` and `entropy`, or else the probabilities `p_<class>` from
     which both follow.
 
-    Arguments and errors are those of `read_classes`.
+    Arguments and errors are those of `read_classes`; every id must be known.
     """
     if path.suffix == ".npy":
         return Predicted(read_classes(path, spec, num_points))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,12 @@ def _scores_of(prediction: NDArray[np.int64], segment: NDArray[np.int64], spec: 
 
 
 def scene_of_files(
-    scene: Path, labels: str, pred: str, spec: DatasetSpec, voxel_size: float | None = None
+    scene: Path,
+    labels: str,
+    pred: str,
+    spec: DatasetSpec,
+    voxel_size: float | None = None,
+    ignore: Collection[str] = (),
 ) -> Scene:
     """A scene in a file of points, with labels and prediction in files of their own or none.
 
@@ -207,6 +213,7 @@ def scene_of_files(
         pred: likewise, or what `pc3d predict` wrote.
         spec: the label space of both.
         voxel_size: metres, of the voxels that a click looks for neighbours in; None for none.
+        ignore: ids of labels without a class, see `read_classes`.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -222,7 +229,7 @@ def scene_of_files(
     del arrays["coord"]
     points = PointSample(scene.stem, xyz.astype(np.float32), np.zeros(3), np.arange(len(xyz)))
     points = points.with_(**arrays)
-    truth = read_classes(Path(labels), spec, len(xyz)) if labels else None
+    truth = read_classes(Path(labels), spec, len(xyz), ignore) if labels else None
     predicted = read_predicted(Path(pred), spec, len(xyz)) if pred else None
     layers = input_layers(points) + class_layers(truth, predicted)
     caption = ""

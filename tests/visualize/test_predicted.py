@@ -83,6 +83,18 @@ def test_a_page_of_a_labelled_file(source: Path):
     assert (scene["grid"]["indices"] == expected).all(axis=1).mean() > 0.98
 
 
+def test_ids_that_are_no_class_are_ignored_on_demand(source: Path):
+    ids = np.array([1, 2, 3, 64, 2])
+    path = source.with_name("l.txt")
+    np.savetxt(path, np.column_stack([ROOM.xyz[:5], ids]), header="x y z label")
+    spec = DatasetSpec("als", ("a", "b"), ((1, 2, 3), (4, 5, 6)), (2, 3), {2: 0, 3: 1})
+    for ignore in (["others"], ["64", "1"]):
+        assert read_classes(path, spec, 5, ignore).tolist() == [-1, 0, 1, -1, 0]
+    assert read_classes(path, spec, 5, ["3", "others"]).tolist() == [-1, 0, -1, -1, 0]
+    with pytest.raises(ValueError, match=r"label ids \[64\] are not als ids"):
+        read_classes(path, spec, 5, ["1"])
+
+
 def test_labels_of_the_airborne_weights(source: Path):
     """A label space may be that of weights."""
     labels = source.with_name("labels.txt")
