@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from cuda_ops.runtime import compiler
+from visualize.scene import SCRIPTS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("cuda_ops", "pc3d", "data_prep", "visualize")
@@ -47,7 +48,7 @@ def test_the_wheel_holds_configuration_and_pages(wheel):
     for package in PACKAGES:
         for path in (REPOSITORY / package).rglob("*.py"):
             assert path.relative_to(REPOSITORY).as_posix() in names
-    assert "visualize/scene.html" in names
+    assert {f"visualize/{name}" for name in ("scene.html", "scene.css", *SCRIPTS)} <= names
     for path in (
         *(REPOSITORY / "pc3d" / "weights").iterdir(),
         *(REPOSITORY / "pc3d" / "data" / "descriptions").iterdir(),

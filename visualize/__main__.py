@@ -1,20 +1,29 @@
 """Show one scene: `python -m visualize run=logs/train/runs/<run>` or `scene=room.ply`.
 
 Keys:
-    run: a run folder that test.py has tested: shows input, ground truth and prediction, and, where
-        the network has codebooks, the code that each voxel chose.
+    run: a run folder that test.py has tested: input, ground truth and prediction, what one pass of
+        the network says of them, and, where it has codebooks, the code that each voxel chose.
     split: with run: the split that was tested (test).
-    scene: with run: name of the scene (default: the first one). Else a ply file with the points
-        (x, y, z and, where it has them, red, green, blue).
+    scene: with run: name of the scene (default: the first one). Else a file of points: ply, las,
+        laz, pcd, npy, npz, txt, bin, ...
+    layers: the views that are open at first, such as error,entropy (default: input, ground_truth,
+        prediction, chosen_code); a page has the others too, and a picture draws these.
     block: with run: the block whose codes are shown, e.g. decoder.2.1; a page starts with it and
         has a menu of the others (default: the last one of the finest resolution).
-    labels: without run: ground truth: a ply file with a `label` per vertex, in the ids of the data
-        set's files, or a npy file of classes.
-    pred: without run: prediction: a npy file with one class per point, -1 for none.
-    spec: without run: the label space, e.g. scannet20.
-    max_points: points in the page.
+    labels: without run: ground truth: a file of points with a column of labels, in the ids of the
+        data set's files, or a npy file of classes.
+    pred: without run: prediction: what pc3d predict wrote, or a npy file with one class per point,
+        -1 for none.
+    spec: without run: the label space: scannet20, ..., or weights, such as als-s.
+    ignore: without run: ids of the labels that are no class, such as 1,64, or others: all that the
+        label space does not know.
+    voxel_size: without run: metres, of the voxels in which a click looks for neighbours.
+    max_points: points in the page, at most 300000.
+    viewer: page, or open3d for a window (pip install pc3d[open3d]).
     out: the file to write, a page (.html) or a picture (.png); default: a page named after the
         scene, in the current folder.
+
+docs/inspection.md says what every layer means.
 """
 
 from __future__ import annotations
@@ -26,20 +35,28 @@ from pathlib import Path
 from rich.console import Console
 
 from visualize.codes import BlockCodes
+from visualize.page_data import CODES
 from visualize.scene import MAX_POINTS, write_page, write_picture
 from visualize.sources import Scene, label_space, scene_of_files, scene_of_run
+from visualize.window import open_window
 
 _DEFAULTS = {
     "run": "",
     "split": "test",
     "scene": "",
+    "layers": "",
     "block": "",
     "labels": "",
     "pred": "",
     "spec": "scannet20",
+    "ignore": "",
+    "voxel_size": "",
     "max_points": str(MAX_POINTS),
+    "viewer": "page",
     "out": "",
 }
+_OF_FILES = ("labels", "pred", "spec", "ignore", "voxel_size")
+_OF_RUNS = ("split", "block")
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
@@ -58,26 +75,55 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
         raise ValueError("say what to show: run=<run folder> or scene=<file.ply>")
     if not values["max_points"].isdecimal():
         raise ValueError(f"max_points={values['max_points']} is not a number of points")
+    if values["viewer"] not in ("page", "open3d"):
+        raise ValueError(f"viewer must be page or open3d; got {values['viewer']}")
+    useless = _OF_FILES if values["run"] else _OF_RUNS
+    given = [key for key in useless if values[key] != _DEFAULTS[key]]
+    if given:
+        why = "a run says these itself" if values["run"] else "only a scene of a run has these"
+        raise ValueError(f"{', '.join(given)}: {why}")
     return values
 
 
 def read_scene(values: Mapping[str, str]) -> Scene:
     """The scene that the parsed arguments name."""
-    spec = label_space(values["spec"])
     if values["run"]:
         folder = Path(values["run"]).expanduser()
         return scene_of_run(folder, values["split"], values["scene"], values["block"])
+    spec = label_space(values["spec"])
     scene = Path(values["scene"]).expanduser()
-    return scene_of_files(scene, values["labels"], values["pred"], spec)
+    size = _voxel_size(values["voxel_size"]) if values["voxel_size"] else None
+    return scene_of_files(
+        scene, values["labels"], values["pred"], spec, size, _list(values["ignore"])
+    )
+
+
+def _list(text: str) -> list[str]:
+    """`a,b` or `[a, b]`."""
+    parts = text.removeprefix("[").removesuffix("]").split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _voxel_size(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"voxel_size={text} is not a number of metres") from None
 
 
 def show(values: Mapping[str, str]) -> str:
     """Write the page or picture that the parsed arguments ask for; says what was written."""
     scene = read_scene(values)
+    asked = [name.replace("_", " ") for name in _list(values["layers"])]
+    views = asked or scene.first_views
+    if values["viewer"] == "open3d":
+        return open_window(scene.title, scene.xyz, scene.all_layers, scene.spec, views)
     out = Path(values["out"] or f"{scene.title.replace('/', '_')}.html")
     if out.suffix == ".png":
-        write_picture(out, scene.xyz, scene.layers, scene.spec, codes=scene.codes)
-        legend = f"; last panel: {code_line(scene.codes.shown)}" if scene.codes else ""
+        codes = scene.codes
+        write_picture(out, scene.xyz, scene.layers, scene.spec, codes=codes, shown=views)
+        drawn = codes is not None and CODES in views
+        legend = f"; last panel: {code_line(codes.shown)}" if codes and drawn else ""
         return f"{out}: {len(scene.xyz):,} points{legend}"
     if out.suffix != ".html":
         raise ValueError(f"out={out} must end in .html (a page) or .png (a picture)")
@@ -90,6 +136,8 @@ def show(values: Mapping[str, str]) -> str:
         metrics=scene.caption,
         max_points=int(values["max_points"]),
         codes=scene.codes,
+        shown=views,
+        grid=scene.grid,
     )
     megabytes = page.num_bytes / 1e6
     return f"{out}: {page.num_shown:,} of {page.num_points:,} points, {megabytes:.1f} MB"

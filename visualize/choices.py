@@ -1,70 +1,66 @@
-"""Which code each voxel chose: a scene goes through a run's network, which is watched."""
+"""What one pass of a scene through a network shows: scores, chosen codes, sampled points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pc3d.cli.build import build_data, build_task
-from pc3d.data.collate import collate
-from pc3d.data.datasets.base import SampleKey, SceneDataset
 from pc3d.models.api import SegmentationOutput
-from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint
 from pc3d.models.point_transformer import PointTransformer
 from pc3d.nn import Choice, Codebook, CodeSpec
 from pc3d.nn.choice import observe_choices
-from pc3d.sparse import Batch, CoordSet
+from pc3d.sparse import Batch, CoordSet, PointSet
 from pc3d.tasks.codebook import choices_of
 from pc3d.tasks.tiling import predict_points
-from pc3d.utils.files import file_hash
-from pc3d.utils.run_folder import TestedScenes
 from visualize.codes import BlockCodes
 
 _MAX_LEVELS = 18  # bits of a coordinate in a key: below there is nothing left to halve
 
 
-def codes_of_run(
-    folder: Path, config: DictConfig, tested: TestedScenes, scene: str
-) -> tuple[list[BlockCodes], str]:
-    """The codes that a scene chose, as it is in the files, for the checkpoint of its prediction.
+@dataclass(frozen=True)
+class Pass:
+    """What P points went through in one pass.
+
+    Attributes:
+        probabilities: [P, C] float32.
+        blocks: an entry for each block with codebooks, in the order in which they run.
+        stages: [P] integers, the last stage of a point transformer that the point of the voxel is
+            part of, 0 the finest; None for other networks, and where stages do not sample.
+    """
+
+    probabilities: NDArray[np.float32]
+    blocks: list[BlockCodes]
+    stages: NDArray[np.int64] | None
+
+
+def one_pass(network: nn.Module, batch: Batch, max_voxels: int) -> Pass:
+    """Watch a network score a scene.
 
     Args:
-        folder: run folder.
-        config: configuration of the run.
-        tested: the test that the prediction comes from.
-        scene: its name.
-
-    Returns:
-        The blocks with codebooks in the order in which they run, none if the network has none, and
-        an empty string; or no blocks and why the codes are not known, in words.
+        network: a `pc3d.models.SegmentationModel` in evaluation mode.
+        batch: P points of whole scenes.
+        max_voxels: budget of one forward pass, see `predict_points`. Stages are those of the tile
+            that scores a point.
 
     Raises:
-        ValueError: a checkpoint that does not fit the configuration.
+        ValueError: a choice that does not have a row for each voxel of a level.
     """
-    data = build_data(config)
-    task = build_task(config, data, training=False)
-    if not choices_of(task.network):
-        return [], ""
-    if isinstance(task.network, PointTransformer):
-        return [], "codes of queries and keys are not shown: they have no neighbourhoods"
-    stored = sorted((folder / "checkpoints").glob("*.ckpt"))
-    path = next((path for path in stored if file_hash(path) == tested.checkpoint_hash), None)
-    if path is None:
-        return [], "chosen codes not known: that checkpoint is gone, run test.py again"
-    checkpoint = read_checkpoint(path)
-    check_facts(checkpoint["pc3d"], data.facts(), str(path))
-    load_network(task.network, checkpoint, str(path))
-    dataset = SceneDataset(
-        data.reader, tested.split, data.augment.eval, data.voxelize, seed=data.seed
+    watched = _Watched(network)
+    with torch.no_grad():
+        seen = predict_points(watched, batch, max_voxels).cpu()
+    num_weights = sum(block.num_codes for block in watched.blocks.values())
+    weights, stage, logits = seen.tensor_split([num_weights, num_weights + 1], dim=1)
+    return Pass(
+        probabilities=logits.softmax(dim=1).numpy(),
+        blocks=_blocks(network, watched.blocks, weights, batch) if num_weights else [],
+        stages=stage.squeeze(1).long().numpy() if watched.samples else None,
     )
-    sample = dataset[SampleKey(0, dataset.scenes.index(scene))]
-    return chosen_codes(task.network.eval(), collate([sample]), task.max_eval_voxels), ""
 
 
 def chosen_codes(network: nn.Module, batch: Batch, max_voxels: int) -> list[BlockCodes]:
@@ -82,18 +78,20 @@ def chosen_codes(network: nn.Module, batch: Batch, max_voxels: int) -> list[Bloc
     Raises:
         ValueError: a choice that does not have a row for each voxel of a level.
     """
-    watched = _Watched(network)
-    with torch.no_grad():
-        weights = predict_points(watched, batch, max_voxels)
+    return one_pass(network, batch, max_voxels).blocks
+
+
+def _blocks(
+    network: nn.Module, watched: dict[str, _Block], weights: Tensor, batch: Batch
+) -> list[BlockCodes]:
+    """The blocks from the weights of their codes, [P, codes of all blocks]."""
     full_names = [name for name, m in network.named_modules() if isinstance(m, Choice)]
     short_names = dict(zip(full_names, choices_of(network), strict=True))
     rows_at = {level.coords.stride: level.rows for level in levels(batch.voxels.coords)}
-    widths = [block.num_codes for block in watched.blocks.values()]
+    widths = [block.num_codes for block in watched.values()]
     blocks = []
-    for (name, block), part in zip(
-        watched.blocks.items(), weights.split(widths, dim=1), strict=True
-    ):
-        codes = part.argmax(dim=1).cpu().numpy()
+    for (name, block), part in zip(watched.items(), weights.split(widths, dim=1), strict=True):
+        codes = part.argmax(dim=1).numpy()
         voxels = rows_at[block.stride][batch.point2voxel].cpu().numpy()
         _, point_of_voxel = np.unique(voxels, return_index=True)
         counts = np.bincount(codes[point_of_voxel], minlength=block.num_codes)
@@ -136,30 +134,60 @@ class _Block(NamedTuple):
 
 
 class _Watched:
-    """A network whose scores are the weights of its codes, of all blocks side by side.
+    """A network whose scores are, side by side, the weights of its codes, the stage at which the
+    voxel's point was last sampled, and the network's own scores.
 
     Large scenes can so be cut into the same tiles as for their prediction.
 
     Attributes:
         blocks: what the blocks look like, by the full name of their choice, in the order of the
-            scores' columns.
+            scores' columns. Those of queries and keys of a point transformer are left out: they
+            have no neighbourhoods.
+        samples: whether the network takes points of each stage for the next one.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
         self.blocks: dict[str, _Block] = {}
+        self._num_samplings = 0
+        self._is_of_points = isinstance(network, PointTransformer)
+        if isinstance(network, PointTransformer) and network.sampling == "fps":
+            self._num_samplings = len(network.down)
+
+    @property
+    def samples(self) -> bool:
+        return self._num_samplings > 0
 
     def __call__(self, batch: Batch) -> SegmentationOutput:
         with observe_choices(self._network) as seen:
-            self._network(batch)
+            output: SegmentationOutput = self._network(batch)
         columns = []
-        for name, weights in seen.items():
+        for name, weights in {} if self._is_of_points else seen.items():
             level = _level_of(batch.voxels.coords, len(weights), name)
             known = self.blocks.get(name)
             stride = max(level.coords.stride, known.stride if known else 1)
             self.blocks[name] = _Block(weights.shape[1], stride)
             columns.append(weights.mean(dim=2)[level.rows])
-        return SegmentationOutput(torch.cat(columns, dim=1))
+        columns.append(last_stages(batch, self._num_samplings).unsqueeze(1))
+        at_points = [column[batch.point2voxel].float() for column in columns]
+        return SegmentationOutput(
+            torch.cat([*at_points, output.at_points(batch).float()], dim=1), support="point"
+        )
+
+
+def last_stages(batch: Batch, num_samplings: int) -> Tensor:
+    """[N] int64: how often in a row the point of each voxel is taken by farthest point sampling."""
+    coords = batch.voxels.coords
+    stages = torch.zeros(len(coords), dtype=torch.int64, device=coords.device)
+    if num_samplings == 0:
+        return stages
+    points, rows = PointSet.of_batch(batch), torch.arange(len(coords), device=coords.device)
+    for stage in range(1, num_samplings + 1):
+        points = points.down("fps")
+        assert points.rows is not None
+        rows = rows[points.rows]
+        stages[rows] = stage
+    return stages
 
 
 def _level_of(coords: CoordSet, num_voxels: int, name: str) -> Level:

@@ -78,6 +78,28 @@ def code_colors(num_codes: int) -> NDArray[np.uint8]:
     return np.array([*islice(distinct_colors(), num_codes)], dtype=np.uint8).reshape(-1, 3)
 
 
+def ramp_table() -> NDArray[np.uint8]:
+    """[256, 3] uint8 RGB, the colours of a scalar, from dark to bright."""
+    position = np.linspace(0, len(_RAMP) - 1, 256)
+    channels = [np.interp(position, np.arange(len(_RAMP)), _RAMP[:, c]) for c in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+def ramp_places(values: NDArray[np.number], low: float, high: float) -> NDArray[np.uint8]:
+    """The place in `ramp_table` of every value: 0 at `low` and below, 255 at `high` and above.
+
+    Args:
+        values: [P] finite numbers.
+        low: value of the first colour.
+        high: value of the last colour.
+
+    Returns:
+        [P] uint8.
+    """
+    share = (values.astype(np.float64) - low) / max(high - low, 1e-12)
+    return (np.clip(share, 0.0, 1.0) * 255).round().astype(np.uint8)
+
+
 def ramp_colors(values: NDArray[np.number]) -> NDArray[np.uint8]:
     """Colours for a scalar per point, dark for low and bright for high values.
 

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from pc3d.data.columns import fields_of, to_arrays
 from pc3d.data.datasets import SceneReader
 from pc3d.data.sample import PointSample
 from pc3d.data.spec import DatasetSpec
 from pc3d.data.specs import SPECS
-from pc3d.io.ply import read_vertices
+from pc3d.inference import find_weights
+from pc3d.inference.files import entropy
+from pc3d.inference.predictor import spec_of
+from pc3d.io.cloud import open_cloud, read_all
 from pc3d.metrics import ConfusionMatrix, scores
+from pc3d.models.weights import read_weights
 from pc3d.utils.run_folder import newest_prediction, read_run
-from visualize.choices import codes_of_run
 from visualize.codes import CodeView, view_of
-from visualize.palette import ramp_colors
-from visualize.scene import Layer
+from visualize.geometry import check_cloud
+from visualize.grid import VoxelGrid, grid_of
+from visualize.layers import (
+    MAX_CATEGORIES,
+    AnyLayer,
+    Categories,
+    Layer,
+    Scalars,
+    error_layer,
+    normal_layer,
+    stage_layer,
+    tile_layer,
+)
+from visualize.page_data import CODES
+from visualize.palette import check_classes
+from visualize.predicted import Predicted, read_classes, read_predicted
+from visualize.run_pass import RunPass, pass_of_run
+
+_INPUTS = ("input", "intensity", "height")
 
 
 @dataclass(frozen=True)
@@ -31,22 +53,40 @@ class Scene:
     Attributes:
         title: name of the scene.
         xyz: [P, 3] float64 metres in world coordinates.
-        layers: what is known of the points: input, ground truth, prediction.
+        layers: all that is known of the points.
         spec: names and colours of the classes.
         caption: a line about the prediction, or the empty string.
         codes: the codes that the points' voxels chose in the network, or None.
+        grid: the voxels of the points, or None.
     """
 
     title: str
     xyz: NDArray[np.float64]
-    layers: list[Layer]
+    layers: list[AnyLayer]
     spec: DatasetSpec
     caption: str = ""
     codes: CodeView | None = None
+    grid: VoxelGrid | None = None
+
+    @property
+    def first_views(self) -> list[str]:
+        """The views that one starts with: input, ground truth, prediction, chosen code."""
+        names = [layer.name for layer in self.layers]
+        start = next(name for name in _INPUTS if name in names)
+        views = [start, "ground truth", "prediction"]
+        return [name for name in views if name in names] + [CODES] * bool(self.codes)
+
+    @property
+    def all_layers(self) -> list[AnyLayer]:
+        """The layers, and the codes of the block that is shown first."""
+        if self.codes is None:
+            return self.layers
+        block = self.codes.shown
+        return [*self.layers, Categories(CODES, tuple(block.labels), block.palette, block.codes)]
 
 
 def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
-    """A scene as a run saw it, with its newest prediction and the codes chosen for it.
+    """A scene as a run saw it, with its newest prediction and what led to it.
 
     Args:
         folder: run folder of train.py, tested with test.py.
@@ -60,7 +100,14 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
         ValueError: the prediction does not fit the scene, or the block has no codebook.
     """
     config, _ = read_run(folder)
-    tested, name = newest_prediction(folder, split, name)
+    try:
+        tested, name = newest_prediction(folder, split, name)
+    except FileNotFoundError as error:
+        if any((folder / "checkpoints").glob("*.ckpt")):
+            raise
+        raise FileNotFoundError(
+            f"{error}; but {folder / 'checkpoints'} has no checkpoint: train first"
+        ) from error
     reader: SceneReader = instantiate(config.dataset.reader, _convert_="all")
     points = reader.read(name, split)
     prediction = np.load(tested.folder / f"{name}.npy", allow_pickle=False).astype(np.int64)
@@ -69,27 +116,77 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
             f"{tested.folder / name}.npy has {len(prediction)} predictions, but scene {name} has "
             f"{len(points)} points: did the data change since the test?"
         )
-    layers = [_input_of(points)]
+    check_classes(prediction, reader.spec, f"{tested.folder / name}.npy")
     caption = f"checkpoint {tested.checkpoint_hash}"
     if points.segment is not None:
-        layers.append(Layer("ground truth", points.segment))
         caption = f"{_scores_of(prediction, points.segment, reader.spec)}; {caption}"
-    layers.append(Layer("prediction", prediction))
-    blocks, reason = codes_of_run(folder, config, tested, name)
+    passed = pass_of_run(folder, config, tested, name)
+    blocks = passed.seen.blocks if passed.seen else []
     if block and not blocks:
-        why = reason or "the network of this run has no codebooks"
+        why = passed.remark or "the network of this run has no codebooks"
         raise ValueError(f"block={block} cannot be shown: {why}")
-    codes = view_of(blocks, block) if blocks else None
-    caption = "; ".join(filter(None, (caption, reason)))
-    return Scene(name, points.xyz + points.origin, layers, reader.spec, caption, codes)
+    layers = input_layers(points)
+    layers += class_layers(points.segment, _predicted(prediction, passed))
+    layers += _network_layers(passed)
+    return Scene(
+        title=name,
+        xyz=points.xyz + points.origin,
+        layers=layers,
+        spec=reader.spec,
+        caption="; ".join(filter(None, (caption, passed.remark))),
+        codes=view_of(blocks, block) if blocks else None,
+        grid=passed.grid,
+    )
 
 
-def _input_of(points: PointSample) -> Layer:
+def _predicted(classes: NDArray[np.int64], passed: RunPass) -> Predicted:
+    """A prediction, and the probability that one pass gives to its classes."""
+    if passed.seen is None:
+        return Predicted(classes)
+    probabilities = passed.seen.probabilities
+    confidence = np.take_along_axis(probabilities, classes.clip(0)[:, None], axis=1)[:, 0]
+    return Predicted(classes, confidence, entropy(probabilities))
+
+
+def _network_layers(passed: RunPass) -> list[AnyLayer]:
+    layers: list[AnyLayer] = []
+    if passed.seen is not None and passed.seen.stages is not None:
+        layers.append(stage_layer(passed.seen.stages))
+    if passed.tiles is not None and passed.tiles.max() <= MAX_CATEGORIES:
+        layers.append(tile_layer(passed.tiles))
+    return layers
+
+
+def input_layers(points: PointSample) -> list[AnyLayer]:
+    """What a scene holds before any network: colours, intensity, height, normals."""
+    layers: list[AnyLayer] = []
     if points.color is not None:
-        return Layer("input", points.color.round().astype(np.uint8))
+        layers.append(Layer("input", points.color.round().astype(np.uint8)))
     if points.intensity is not None:
-        return Layer("intensity", ramp_colors(points.intensity))
-    return Layer("height", ramp_colors(points.xyz[:, 2]))
+        layers.append(Scalars("intensity", points.intensity))
+    layers.append(Scalars("height", points.xyz[:, 2] + points.origin[2], unit="m"))
+    if points.normal is not None:
+        layers.append(normal_layer(points.normal))
+    return layers
+
+
+def class_layers(truth: NDArray[Any] | None, predicted: Predicted | None) -> list[AnyLayer]:
+    """Ground truth, prediction, and what follows from them, as far as they are known."""
+    layers: list[AnyLayer] = []
+    if truth is not None:
+        layers.append(Layer("ground truth", truth))
+    if predicted is not None:
+        layers.append(Layer("prediction", predicted.classes))
+        if truth is not None:
+            layers.append(error_layer(predicted.classes, truth))
+        limits = (0.0, 1.0)
+        if predicted.confidence is not None:
+            meaning = "of the prediction"
+            layers.append(Scalars("confidence", predicted.confidence, "", limits, meaning))
+        if predicted.entropy is not None:
+            meaning = "sure \u2013 undecided"
+            layers.append(Scalars("entropy", predicted.entropy, "", limits, meaning))
+    return layers
 
 
 def _scores_of(prediction: NDArray[np.int64], segment: NDArray[np.int64], spec: DatasetSpec) -> str:
@@ -99,54 +196,62 @@ def _scores_of(prediction: NDArray[np.int64], segment: NDArray[np.int64], spec: 
     return f"this scene: mIoU {100 * result.miou:.1f} %, OA {100 * result.oa:.1f} %"
 
 
-def scene_of_files(scene: Path, labels: str, pred: str, spec: DatasetSpec) -> Scene:
-    """A scene in a ply file, with labels and prediction in files of their own or none.
+def scene_of_files(
+    scene: Path,
+    labels: str,
+    pred: str,
+    spec: DatasetSpec,
+    voxel_size: float | None = None,
+    ignore: Collection[str] = (),
+) -> Scene:
+    """A scene in a file of points, with labels and prediction in files of their own or none.
 
     Args:
-        scene: ply file.
-        labels: ply file with a `label` per vertex in the ids of the data set's files, npy file of
-            classes, or the empty string.
-        pred: likewise.
+        scene: a file of points (`docs/formats.md`).
+        labels: a file of points with a column of labels in the ids of the data set's files, npy
+            file of classes, or the empty string.
+        pred: likewise, or what `pc3d predict` wrote.
         spec: the label space of both.
+        voxel_size: metres, of the voxels that a click looks for neighbours in; None for none.
+        ignore: ids of labels without a class, see `read_classes`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a damaged file, or ids that the label space does not know.
+        ValueError: a damaged file, one of another length, or ids that the label space does not
+            know.
     """
-    vertices = read_vertices(scene)
-    xyz = np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    layers = [_input_layer(vertices, xyz)]
-    if labels:
-        layers.append(Layer("ground truth", _read_classes(Path(labels), spec)))
-    if pred:
-        layers.append(Layer("prediction", _read_classes(Path(pred), spec)))
-    return Scene(scene.stem, xyz, layers, spec)
-
-
-def _input_layer(vertices: Mapping[str, NDArray], xyz: NDArray[np.floating]) -> Layer:
-    if all(channel in vertices for channel in ("red", "green", "blue")):
-        return Layer("input", np.stack([vertices[c] for c in ("red", "green", "blue")], axis=1))
-    if "intensity" in vertices:
-        return Layer("intensity", ramp_colors(vertices["intensity"]))
-    return Layer("height", ramp_colors(xyz[:, 2]))
-
-
-def _read_classes(path: Path, spec: DatasetSpec) -> NDArray[np.integer]:
-    """[P] classes of a npy file, or of the `label` ids in a ply file."""
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    vertices = read_vertices(path)
-    if "label" not in vertices:
-        raise ValueError(f"{path}: the vertices have no `label`; got {', '.join(vertices)}")
-    return spec.to_class(vertices["label"], str(path))
+    cloud = open_cloud(scene)
+    found = fields_of(cloud.columns, {"label": None, "returns": None}, str(scene))
+    names = [column for columns in found.values() for column in columns]
+    xyz, columns = read_all(cloud, names)
+    check_cloud(xyz)
+    arrays, _ = to_arrays(xyz, columns, found, source=str(scene))
+    del arrays["coord"]
+    points = PointSample(scene.stem, xyz.astype(np.float32), np.zeros(3), np.arange(len(xyz)))
+    points = points.with_(**arrays)
+    truth = read_classes(Path(labels), spec, len(xyz), ignore) if labels else None
+    predicted = read_predicted(Path(pred), spec, len(xyz)) if pred else None
+    layers = input_layers(points) + class_layers(truth, predicted)
+    caption = ""
+    if truth is not None and predicted is not None:
+        caption = _scores_of(predicted.classes, truth, spec)
+    grid = None if voxel_size is None else grid_of(xyz, voxel_size)
+    return Scene(scene.stem, xyz, layers, spec, caption, grid=grid)
 
 
 def label_space(name: str) -> DatasetSpec:
-    """The label space of that name.
+    """The label space of that name, or of weights.
 
     Raises:
         ValueError: lists the names that there are.
     """
-    if name not in SPECS:
-        raise ValueError(f"spec={name} is unknown; known: {', '.join(SPECS)}")
-    return SPECS[name]
+    if name in SPECS:
+        return SPECS[name]
+    try:
+        weights = read_weights(find_weights(name))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"spec={name} is unknown; known: {', '.join(SPECS)}, and those of weights and "
+            "run folders"
+        ) from error
+    return spec_of(weights.facts.get("spec", {}), weights.source)

@@ -24,7 +24,8 @@ from pc3d.io.cloud import read_cloud
 from pc3d.metrics import count_pairs
 from visualize.choices import chosen_codes
 from visualize.codes import view_of
-from visualize.scene import Layer, write_page, write_picture
+from visualize.layers import Layer
+from visualize.scene import write_page, write_picture
 
 WEIGHTS = "rooms-s"
 SCENE = "scene7500_00"  # the first test scene, whose random numbers no training has seen

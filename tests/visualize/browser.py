@@ -33,6 +33,17 @@ FLAGS = [
     "--window-size=1200,600",
 ]
 
+WATCH = """<head>
+<script>
+  const problems = [];
+  addEventListener("error", (event) => problems.push(String(event.message)));
+  addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
+  for (const kind of ["error", "warn"]) {
+    console[kind] = (...parts) => problems.push(parts.join(" "));
+  }
+</script>
+"""
+
 SCRIPT = """
 <script>
 (async () => {
@@ -41,12 +52,27 @@ SCRIPT = """
     await new Promise((done) => setTimeout(done, 1000));
     for (let k = 0; k < 5; k++) await frame();
   };
+  const classTraces = (view) => view.plot.data.slice(0, view.rows.length);
+  // The colours that a view draws, and how many of its pixels have each.
+  const drawn = async (view) => {
+    const picture = new Image(), canvas = document.createElement("canvas"), counts = {};
+    picture.src = await Plotly.toImage(view.plot, {format: "png", width: 400, height: 300});
+    await picture.decode();
+    const to = Object.assign(canvas, {width: 400, height: 300}).getContext("2d");
+    to.drawImage(picture, 0, 0);
+    const pixels = to.getImageData(0, 0, 400, 300).data;
+    for (let i = 0; i < pixels.length; i += 4) {
+      const color = "#" + [0, 1, 2].map((k) => HEX[pixels[i + k]]).join("");
+      counts[color] = (counts[color] || 0) + 1;
+    }
+    return counts;
+  };
   const eyes = () => views.map((view) => view.plot._fullLayout.scene._scene.getCamera().eye);
   const send = (v, type, init) => views[v].plot.querySelector("canvas").dispatchEvent(
     new type(init.kind, {bubbles: true, clientX: 300, clientY: 200, ...init}));
   const result = {};
   BODY
-  return result;
+  return {...result, problems};
 })().catch((error) => ({error: String(error)})).then(
   (result) => fetch("/result", {method: "POST", body: JSON.stringify(result)}));
 </script>
@@ -83,8 +109,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def run_in_browser(page: Path, script: str, folder: Path) -> dict[str, Any]:
-    """What `script`, the body of an async function with the page in reach, left in `result`."""
+    """What `script`, the body of an async function with the page in reach, left in `result`.
+
+    `problems` is what the page wrote to the console as an error or warning, which must be nothing.
+    """
     text = page.read_text(encoding="utf-8")
+    text = text.replace("<head>", WATCH, 1)
     text = text.replace("</body>", SCRIPT.replace("BODY", script) + "</body>")
     server = Server(text.encode("utf-8"))
     Thread(target=server.serve_forever, daemon=True).start()
@@ -99,4 +129,6 @@ def run_in_browser(page: Path, script: str, folder: Path) -> dict[str, Any]:
             server.shutdown()
             server.server_close()
     assert "error" not in found, found["error"]
+    problems = found.pop("problems")
+    assert not problems, problems
     return found

@@ -24,7 +24,7 @@ SCRIPT = """
   const look = () => ({
     legend: [...document.querySelectorAll(".codes li")].map((row) => row.textContent),
     swatches: [...document.querySelectorAll(".codes i")].map((i) => i.style.background),
-    colors: plot.data.map((trace) => Array.from(trace.marker.color)),
+    colors: classTraces(views[3]).map((trace) => Array.from(trace.marker.color)),
     hover: plot.data[0].text[0],
   });
   result.blocks = [...menu.options].map((option) => option.textContent);
@@ -42,7 +42,7 @@ SCRIPT = """
   await rest();
   result.second = look();
   result.after = eyes();
-  result.hidden = plot.data.map((trace) => trace.visible);
+  result.hidden = classTraces(views[3]).map((trace) => trace.visible);
   result.others = views[2].plot.data[0].text[0];
 """
 

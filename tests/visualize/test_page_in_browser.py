@@ -18,9 +18,9 @@ ROOM = make_room(600)
 pytestmark = NEEDS_BROWSER
 
 SCRIPT = """
-  const visible = () => views.map((view) => view.plot.data.map((trace) => trace.visible));
+  const visible = () => views.map((view) => classTraces(view).map((trace) => trace.visible));
   Object.assign(result, {
-    points: views.map((view) => view.plot.data.map((trace) => trace.x.length)),
+    points: views.map((view) => classTraces(view).map((trace) => trace.x.length)),
     colors: views[2].plot.data.map((trace) => trace.marker.color),
     hover: views[1].plot.data[0].text[0],
     buttons: [...document.querySelectorAll("#legend button")].map((b) => b.textContent),

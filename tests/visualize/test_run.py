@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 
 from pc3d.cli.build import build_data, build_task, facts
 from pc3d.cli.config import compose_config
+from pc3d.inference import load
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import save_run
 from tests.visualize.test_render import decode_png
-from tests.visualize.test_scene import read_scene
+from tests.visualize.test_scene import read_scene, views
 from visualize.__main__ import main
-from visualize.scene import write_page
+from visualize.layers import Categories
 from visualize.sources import scene_of_run
 
 CODEBOOK = (
@@ -64,8 +66,8 @@ def run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_page_of_a_run_shows_which_code_each_voxel_chose(run: Path, tmp_path: Path):
     main([f"run={run}", f"out={tmp_path / 'a.html'}", "max_points=2000"])
     scene = read_scene(tmp_path / "a.html")
-    names = [layer["name"] for layer in scene["layers"]]
-    assert names == ["input", "ground truth", "prediction", "chosen code"]
+    known = ["INPUT", "height", "GROUND TRUTH", "PREDICTION", "error", "confidence", "entropy"]
+    assert views(scene) == [*known, "CHOSEN CODE"]
     view = scene["layers"][-1]
     titles = [block["title"] for block in view["blocks"]]
     assert titles == [
@@ -98,6 +100,40 @@ def test_codes_are_constant_within_the_voxels_of_their_block(run: Path):
         assert len(np.unique(pairs, axis=0)) == len(np.unique(pairs[:, 0])) > 1
 
 
+def test_confidence_and_entropy_are_those_of_the_network(run: Path):
+    """By its own way from files to scores, `pc3d.load`, which shares the network alone."""
+    scene = scene_of_run(run, "test", "scene7501_00")
+    layers = {layer.name: layer.values for layer in scene.layers}
+    predictor = load(run / "checkpoints" / "last.ckpt", "cpu")
+    found = predictor.predict(scene.xyz, layers["input"], extent=1e6, probabilities=True)
+    assert found.probabilities is not None
+    shown = found.probabilities[np.arange(len(scene.xyz)), layers["prediction"]]
+    np.testing.assert_allclose(layers["confidence"], shown, atol=1e-4)
+    expected = -(found.probabilities * np.log(found.probabilities)).sum(axis=1) / np.log(20)
+    np.testing.assert_allclose(layers["entropy"], expected, atol=1e-4)
+    assert np.ptp(shown) > 1e-3 and np.ptp(expected) > 1e-4
+
+
+def test_a_prediction_of_several_views_says_that_confidence_is_of_one(run: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (tested,) = copy.glob("predictions/*/test/single")
+    assert "of one pass" not in scene_of_run(copy, "test", "").caption
+    tested.rename(tested.with_name("tta13-0123abcd"))
+    expected = "confidence and entropy are of one pass, the prediction of several"
+    assert expected in scene_of_run(copy, "test", "").caption
+
+
+def test_voxels_are_those_of_the_network(run: Path):
+    scene = scene_of_run(run, "test", "scene7501_00")
+    assert scene.grid is not None and scene.grid.voxel_size == 0.25
+    middle = (scene.xyz.min(axis=0) + scene.xyz.max(axis=0)) / 2
+    centered = (scene.xyz - [middle[0], middle[1], scene.xyz[:, 2].min()]) / 0.25
+    sure = (np.abs(centered - np.round(centered)) > 1e-3).all(axis=1)
+    np.testing.assert_array_equal(scene.grid.indices[sure], np.floor(centered)[sure])
+    assert sure.mean() > 0.9
+
+
 def test_the_network_is_in_evaluation_mode(run: Path):
     """In training a gumbel choice is another one every time."""
     one, two = (scene_of_run(run, "test", "").codes for _ in range(2))
@@ -116,6 +152,16 @@ def test_a_scene_over_the_budget_is_cut_into_tiles(run: Path, data_dir: Path, tm
         assert (a.title, len(a.codes)) == (b.title, len(scene.xyz))
         assert a.shares.sum() == pytest.approx(1)
     assert any((a.codes != b.codes).any() for a, b in pairs)
+    assert "tiles" not in [layer.name for layer in whole.layers]
+    (tiles,) = (layer for layer in scene.layers if layer.name == "tiles")
+    assert scene.grid is not None and isinstance(tiles, Categories)
+    assert set(tiles.values) == set(range(len(tiles.labels))) and len(tiles.labels) > 1
+    voxels = np.column_stack([scene.grid.indices, tiles.values])
+    assert len(np.unique(voxels, axis=0)) == len(np.unique(voxels[:, :3], axis=0))
+    boxes = [voxels[tiles.values == k, :2] for k in range(len(tiles.labels))]
+    corners = [(box.min(axis=0), box.max(axis=0)) for box in boxes]
+    for (low, high), (other_low, other_high) in combinations(corners, 2):
+        assert (low >= other_high).any() or (other_low >= high).any()  # they meet at a border
 
 
 def test_the_block_is_chosen_by_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -136,22 +182,48 @@ def test_a_page_without_its_checkpoint_says_so(run: Path, tmp_path: Path):
     (copy / "checkpoints" / "last.ckpt").write_bytes(b"a later epoch")
     main([f"run={copy}", f"out={tmp_path / 'a.html'}", "max_points=500"])
     scene = read_scene(tmp_path / "a.html")
-    assert [layer["name"] for layer in scene["layers"]] == ["input", "ground truth", "prediction"]
-    assert "chosen codes not known: that checkpoint is gone" in scene["subtitle"]
+    assert views(scene) == ["INPUT", "height", "GROUND TRUTH", "PREDICTION", "error"]
+    assert "confidence and chosen codes not known: that checkpoint is gone" in scene["subtitle"]
+    with pytest.raises(SystemExit, match="no layer confidence; this scene has input"):
+        main([f"run={copy}", f"out={tmp_path / 'a.html'}", "layers=confidence"])
     with pytest.raises(SystemExit, match=r"block=decoder\.2\.1 .*run test\.py again"):
         main([f"run={copy}", "block=decoder.2.1"])
 
 
-def test_a_network_without_codebooks_has_the_page_of_its_three_layers(
-    data_dir: Path, tmp_path: Path
-):
+def test_a_run_that_was_not_tested_or_not_trained_says_what_to_do(run: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "predictions")
+    with pytest.raises(SystemExit, match=r"no predictions of split test\. Make them: python"):
+        main([f"run={copy}"])
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(SystemExit, match=r"but .*checkpoints has no checkpoint: train first"):
+        main([f"run={copy}"])
+
+
+def test_a_network_without_codebooks_has_no_view_of_codes(data_dir: Path, tmp_path: Path):
     run = run_folder(tmp_path / "run", data_dir, "model=minkunet_cr0p5")
-    shutil.rmtree(run / "checkpoints")  # it is not read
-    main([f"run={run}", f"out={tmp_path / 'a.html'}"])
     scene = scene_of_run(run, "test", "")
-    assert scene.codes is None and len(scene.layers) == 3
-    arguments = (scene.title, scene.xyz, scene.layers, scene.spec)
-    write_page(tmp_path / "b.html", *arguments, metrics=scene.caption)
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert scene.codes is None and scene.first_views == ["input", "ground truth", "prediction"]
     with pytest.raises(SystemExit, match="network of this run has no codebooks"):
         main([f"run={run}", "block=decoder.2.1"])
+    shutil.rmtree(run / "checkpoints")
+    main([f"run={run}", f"out={tmp_path / 'a.html'}"])
+    assert "; confidence not known: that" in read_scene(tmp_path / "a.html")["subtitle"]
+
+
+def test_sampled_points_of_a_point_transformer(data_dir: Path, tmp_path: Path):
+    small = ("widths=[8,8,8]", "depths=[1,1,1]", "num_neighbors=[4,4,4]")
+    run = run_folder(
+        tmp_path / "run", data_dir, "model=ptv1_m", *(f"model.{option}" for option in small)
+    )
+    scene = scene_of_run(run, "test", "")
+    (layer,) = (layer for layer in scene.layers if layer.name == "sampled points")
+    assert isinstance(layer, Categories) and scene.grid is not None
+    assert layer.labels == ("up to stage 0", "up to stage 1", "up to stage 2")
+    voxels = np.column_stack([scene.grid.indices, layer.values])
+    stages = np.unique(voxels, axis=0)[:, 3]
+    number = len(stages)
+    assert number == len(np.unique(voxels[:, :3], axis=0))  # a voxel's points stay together
+    quarter = -(-number // 4)
+    assert [(stages >= k).sum() for k in range(3)] == [number, quarter, -(-quarter // 4)]

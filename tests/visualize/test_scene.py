@@ -15,8 +15,9 @@ from pc3d.data.specs import SCANNET20
 from tests.visualize.rooms import CHAIR, DOOR, FLOOR, WALL, Room, make_room
 from tests.visualize.test_render import decode_png
 from visualize.codes import BlockCodes, CodeView, view_of
+from visualize.layers import Layer
 from visualize.palette import UNLABELLED_NAME, code_colors
-from visualize.scene import Layer, write_page, write_picture
+from visualize.scene import write_page, write_picture
 
 ROOM = make_room()
 
@@ -56,9 +57,19 @@ def read_scene(path: Path) -> dict[str, Any]:
     for layer in scene["layers"]:
         decode("classes", layer, "<u2")
         decode("rgb", layer, "u1")
+        decode("ramp", layer, "u1")
         for block in layer.get("blocks", []):
             decode("codes", block, "u1")
+    if scene["grid"] is not None:
+        for key in ("indices", "others"):
+            decode(key, scene["grid"], "<u4" if scene["grid"]["wide"] else "<u2")
+            scene["grid"][key] = scene["grid"][key].reshape(-1, 3).astype(np.int64)
     return scene
+
+
+def views(scene: dict[str, Any]) -> list[str]:
+    """Names of the layers, those that are open at first in capitals."""
+    return [layer["name"].upper() if layer["open"] else layer["name"] for layer in scene["layers"]]
 
 
 class Elements(HTMLParser):
@@ -134,9 +145,11 @@ def test_without_codes_a_page_is_as_with_them_less_that_view(tmp_path: Path):
             tmp_path / f"{name}.html", "a", ROOM.xyz, three_layers(ROOM), SCANNET20, codes=codes
         )
     without = (tmp_path / "without.html").read_text(encoding="utf-8")
-    assert "chosen code" not in without and '"blocks"' not in without
+    assert '"chosen code"' not in without and '"blocks"' not in without
+    assert '"open": false' not in without
     expected = read_scene(tmp_path / "with.html")
     expected["layers"].pop()
+    expected["subtitle"] = read_scene(tmp_path / "without.html")["subtitle"]  # the size of the file
     np.testing.assert_equal(read_scene(tmp_path / "without.html"), expected)
 
 
@@ -168,10 +181,12 @@ def test_page_info_and_subtitle_state_points_size_and_metrics(tmp_path: Path):
     assert 900 < info.num_shown <= 1000
     assert info.num_bytes == info.path.stat().st_size
     assert scene["title"] == "room 7"
-    first, size, metrics = scene["subtitle"].split(" · ")
+    first, size, metrics, megabytes = scene["subtitle"].split(" · ")
     assert first == f"{info.num_shown:,} of 3,000 points"
     assert size == "4.0 \u00d7 3.0 \u00d7 2.0 m"
     assert metrics == "mIoU of this scene 0.71 (points)"
+    number, unit = megabytes.split()
+    assert unit == "MB" and abs(float(number) - info.num_bytes / 1e6) < 0.0501
 
 
 def test_thinned_points_keep_their_own_colours_and_classes(tmp_path: Path):
@@ -255,6 +270,14 @@ def test_errors_say_what_is_wrong_and_leave_the_old_page(tmp_path: Path):
         write_page(path, "a", ROOM.xyz, three_layers(ROOM), SCANNET20, codes=codes)
     with pytest.raises(ValueError, match="NaN or infinite"):
         write(np.where(ROOM.xyz > 3.9, np.nan, ROOM.xyz), Layer("input", ROOM.rgb))
+    with pytest.raises(ValueError, match=r"max_points=300,001: a page holds at most 300,000"):
+        layers = three_layers(ROOM)
+        write_page(path, "a", ROOM.xyz, layers, SCANNET20, max_points=300_001)
+    with pytest.raises(ValueError, match="no layer eror; this scene has input, ground truth, pred"):
+        layers = three_layers(ROOM)
+        write_page(path, "a", ROOM.xyz, layers, SCANNET20, shown=["input", "eror"])
+    with pytest.raises(ValueError, match="different names"):
+        write(ROOM.xyz, *three_layers(ROOM), three_layers(ROOM)[0])
     with pytest.raises(ValueError, match=r"uint8 colours or .* integer classes"):
         Layer("input", ROOM.rgb / 255.0)
     with pytest.raises(ValueError, match="integer classes"):
