@@ -90,13 +90,20 @@ class Laps:
     def backward(self, loss: Tensor, network: nn.Module | None) -> None:
         """`loss.backward()`; None: nothing is told apart.
 
-        A node of the graph belongs to the scope that made it, the sum of a weight's gradients to
-        the weight's module.
+        A node of the graph belongs to the scope that made it.
         """
         handles = []
         if network is not None:
-            scope_of = self._scopes_of_nodes(network)
-            handles = [n.register_hook(self._reached(scope_of(n))) for n in graph_of(loss)]
+            # Nodes run from the latest to the earliest. Only the last of those of a scope that
+            # follow each other is watched: torch copies gradients that somebody looks at. Sums of
+            # weights' gradients run in between, where they are made.
+            nodes = [node for node in graph_of(loss) if not hasattr(node, "variable")]
+            nodes.sort(key=lambda node: -node._sequence_nr())
+            of_nodes = [self._scope_of(node) for node in nodes]
+            following = [*of_nodes[1:], None]
+            for node, scope, next_scope in zip(nodes, of_nodes, following, strict=True):
+                if scope != next_scope:
+                    handles.append(node.register_hook(self._reached(scope)))
         self._backward = [(self.clock.now(), OUTSIDE)]
         try:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -113,20 +120,10 @@ class Laps:
         """Likewise of the way back; maps have no part in it."""
         return self._by_scope(self._backward)
 
-    def _scopes_of_nodes(self, network: nn.Module) -> Callable[[Any], Scope]:
-        modules = {
-            parameter: Scope(name.rpartition(".")[0])
-            for name, parameter in network.named_parameters()
-        }
-        ends = [mark.node for mark in self.marks]
-
-        def scope_of(node: Any) -> Scope:
-            if hasattr(node, "variable"):
-                return modules.get(node.variable, OUTSIDE)
-            lap = bisect_right(ends, node._sequence_nr())
-            return self.marks[lap].scope if lap < len(ends) else OUTSIDE
-
-        return scope_of
+    def _scope_of(self, node: Any) -> Scope:
+        """The scope in whose lap a node of the graph was made."""
+        lap = bisect_right(self.marks, node._sequence_nr(), key=lambda mark: mark.node)
+        return self.marks[lap].scope if lap < len(self.marks) else OUTSIDE
 
     def _mark(self) -> None:
         number = torch.autograd._get_sequence_nr()
