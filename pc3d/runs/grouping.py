@@ -28,7 +28,7 @@ class Score:
     Attributes:
         value: finite.
         protocol: what it was measured with, in words.
-        key: the same for scores that may be averaged.
+        key: the same for scores that may be averaged; empty where there is no value.
     """
 
     value: float | None = None
@@ -165,7 +165,7 @@ def group_runs(
     members: dict[tuple[Any, ...], list[int]] = {}
     for i, (run, score) in enumerate(zip(runs, scores, strict=True)):
         alone = not by_seed or run.training.state != "finished" or run.seed is None
-        key = (same[i], run.changes, score.key, score.value is None, names[i] if alone else "")
+        key = (same[i], run.changes, score.key, names[i] if alone else "")
         members.setdefault(key, []).append(i)
     rows = [
         Row(

@@ -59,7 +59,7 @@ class TrainingRecord(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         now = time.monotonic()
-        self._epochs = [*self._epochs[: trainer.current_epoch], now - self._start]
+        self._epochs = [*self._epochs, now - self._start]
         self._start = now
         assert self._peak is not None
         self._raise_peak(trainer, "memory_mib", self._peak.mib())

@@ -10,6 +10,7 @@ import pytest
 
 from pc3d.cli import runs as program
 from tests.runs.folders import SCENES, add_test, make_run
+from tests.visualize.test_runs_page import data_of
 
 ONE = [[[3, 1], [0, 4]], [[1, 0], [5, 2]]]
 TWO = [[[4, 0], [0, 4]], [[1, 0], [5, 2]]]
@@ -89,6 +90,14 @@ def test_files(run, logs, tmp_path):
     assert content["rows"][0]["run"] == "votr" and "validation" in content["notes"][0]
     run("out=t.html")
     assert "s0 and 1 more" in (tmp_path / "t.html").read_text()
+
+
+def test_the_plot_of_a_page_has_finished_runs(run, logs, tmp_path):
+    make_run(logs / "stopped", model="x", record={"state": "interrupted"})
+    run("out=t.html", "x=memory_mib")
+    plot = data_of(tmp_path / "t.html")["plot"]
+    assert [point["label"] for point in plot["points"]] == ["votr", "s0 and 1 more"]
+    assert (plot["x"], plot["y"], plot["left_out"]) == ("memory_mib", "val/miou_point", 1)
 
 
 def test_any_table(run, tmp_path):
