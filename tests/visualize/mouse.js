@@ -18,17 +18,18 @@ const at = pixel(highest);
 await mouse(MouseEvent, "mousemove", at);
 result.label = [...view.plot.querySelectorAll(".hovertext text")].map((text) => text.textContent).join("");
 result.under = view.under;
-const press = async (from, to) => {
-  await mouse(PointerEvent, "pointerdown", from, 1);
-  await mouse(MouseEvent, "mousedown", from, 1);
-  await mouse(MouseEvent, "mousemove", to, 1);
+const press = async (to) => {
+  await mouse(PointerEvent, "pointerdown", to, 1);
+  await mouse(MouseEvent, "mousedown", to, 1);
   await mouse(MouseEvent, "mouseup", to);
   await mouse(MouseEvent, "click", to);
 };
-await press(at, {clientX: at.clientX + 30, clientY: at.clientY});
+// A drag that ends above the point.
+await mouse(PointerEvent, "pointerdown", {clientX: at.clientX + 30, clientY: at.clientY}, 1);
+await mouse(MouseEvent, "click", at);
 result.dragged = picked;
 document.getElementById("reset").click();
 await rest();
 await mouse(MouseEvent, "mousemove", at);
-await press(at, at);
+await press(at);
 Object.assign(result, {clicked: picked, highest, text: document.getElementById("picked").textContent});

@@ -17,6 +17,7 @@ from pc3d.sparse import Batch, CoordSet, PointBatch, SparseTensor
 from tests.attack import asymmetric, random_points
 from tests.oracle import Row, coarse_rows, parent, voxelize
 from visualize.choices import chosen_codes, describe
+from visualize.run_pass import tile_of_points
 
 POINTS = random_points(300, 0, -21, 22, 7)
 WHOLE = 10**6
@@ -178,3 +179,14 @@ def test_blocks_of_a_voxel_transformer(kind: str):
 )
 def test_neighbourhoods_in_words(spec: CodeSpec, words: str):
     assert describe(spec) == words
+
+
+def test_the_tile_of_a_point_is_the_one_whose_core_holds_it():
+    """A row of 400 voxels is halved until a part and 32 voxels on either side are at most 150."""
+    points = [(0, x, -3, 2) for x in range(400)]
+    found = tile_of_points(batch_of(points), 150)
+    assert found is not None
+    starts = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist()]
+    assert starts == [0, 100, 150, 200, 250, 300]
+    assert sorted(found[starts]) == [1, 2, 3, 4, 5, 6]
+    assert tile_of_points(batch_of(points), 400) is None

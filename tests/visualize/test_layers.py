@@ -11,6 +11,7 @@ from pc3d.data.specs import SCANNET20
 from tests.visualize.rooms import CHAIR, DOOR, FLOOR, WALL, make_room
 from tests.visualize.test_render import decode_png
 from tests.visualize.test_scene import read_scene, three_layers
+from visualize.geometry import thin
 from visualize.layers import (
     Categories,
     Layer,
@@ -40,16 +41,17 @@ def test_a_page_keeps_a_byte_of_a_scalar_and_says_its_range(tmp_path: Path):
     height = ROOM.xyz[:, 2] * 10 + 100
     layers = [*three_layers(ROOM), Scalars("height", height, "m")]
     layers.append(Scalars("confidence", ROOM.xyz[:, 0] / 4, "", (0.0, 1.0), "of the prediction"))
-    info = write_page(tmp_path / "a.html", "a", ROOM.xyz, layers, SCANNET20)
+    info = write_page(tmp_path / "a.html", "a", ROOM.xyz, layers, SCANNET20, max_points=900)
     *_, found, fixed = read_scene(info.path)["layers"]
+    kept = thin(ROOM.xyz, 900)
     low, high = np.percentile(height, (1, 99))
     assert (found["low"], found["high"]) == (low, high) == (100.0, pytest.approx(119, abs=1))
     assert (found["unit"], found["digits"], found["beyond"]) == ("m", 1, [False, True])
     value = low + found["ramp"] / 255.0 * (high - low)
-    np.testing.assert_allclose(value, height.clip(low, high), atol=(high - low) / 500)
+    np.testing.assert_allclose(value, height[kept].clip(low, high), atol=(high - low) / 500)
     assert (fixed["low"], fixed["high"], fixed["beyond"]) == (0.0, 1.0, [False, False])
     assert (fixed["digits"], fixed["meaning"]) == (2, "of the prediction")
-    np.testing.assert_allclose(fixed["ramp"] / 255.0, ROOM.xyz[:, 0] / 4, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(fixed["ramp"] / 255.0, ROOM.xyz[kept, 0] / 4, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,8 @@ def test_a_page_keeps_categories_with_their_shares_of_all_points(tmp_path: Path)
     assert "menu" not in view and block["title"] == "error"
     shares = [rows.mean(), (truth >= 0).mean() - rows.mean(), (truth < 0).mean()]
     assert [entry["share"] for entry in block["legend"]] == [f"{100 * s:.1f} %" for s in shares]
-    assert len(block["codes"]) == info.num_shown and set(block["codes"]) == {0, 1, 2}
+    np.testing.assert_array_equal(block["codes"], layers[0].values[thin(ROOM.xyz, 400)])
+    assert set(block["codes"]) == {0, 1, 2} and len(block["codes"]) == info.num_shown
 
 
 def test_normals_become_colours():
