@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,16 +17,17 @@ from pc3d.profiling.scopes import OUTSIDE, Scope, scopes
 Seconds = dict[Scope, float]
 
 
-class Mark(NamedTuple):
-    """A reading of the clock, at the end of a lap.
+class Lap(NamedTuple):
+    """A stretch of time that one scope was at work.
 
     Attributes:
-        moment: of `Clock`.
-        scope: what was at work since the reading before.
+        begin, end: moments of `Clock`.
+        scope: what was at work.
         node: number of the next node of the autograd graph: a node of this lap has a smaller one.
     """
 
-    moment: Any
+    begin: Any
+    end: Any
     scope: Scope
     node: int
 
@@ -58,7 +59,8 @@ class Clock:
 class Laps:
     """Laps of one forward pass, and of the backward pass through the graph that it made.
 
-    Every moment belongs to one scope, the innermost, so that the laps add up to the whole.
+    Every moment belongs to one scope, the innermost, so that the laps add up to the whole. What
+    keeping the laps takes, between two of them, belongs to none.
 
     Args:
         clock: of the device that the network is on.
@@ -66,26 +68,29 @@ class Laps:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.marks: list[Mark] = []
+        self.laps: list[Lap] = []
         self._backward: list[tuple[Any, Scope]] = []
         self._stack = [OUTSIDE]
+        self._begin: Any = None
 
     @contextmanager
     def forward(self, network: nn.Module | None) -> Iterator[None]:
         """The block runs the network, and what follows on it; None: nothing is told apart."""
 
         def enter(scope: Scope) -> None:
-            self._mark()
+            self._end_lap()
             self._stack.append(scope)
+            self._begin = self.clock.now()
 
         def leave() -> None:
-            self._mark()
+            self._end_lap()
             self._stack.pop()
+            self._begin = self.clock.now()
 
         with nullcontext() if network is None else scopes(network, enter, leave):
-            self._mark()
+            self._begin = self.clock.now()
             yield
-            self._mark()
+            self._end_lap()
 
     def backward(self, loss: Tensor, network: nn.Module | None) -> None:
         """`loss.backward()`; None: nothing is told apart.
@@ -114,20 +119,22 @@ class Laps:
 
     def forward_seconds(self) -> Seconds:
         """Of every scope that was at work, without those within it."""
-        return self._by_scope([(mark.moment, mark.scope) for mark in self.marks])
+        return self._by_scope((lap.begin, lap.end, lap.scope) for lap in self.laps)
 
     def backward_seconds(self) -> Seconds:
         """Likewise of the way back; maps have no part in it."""
-        return self._by_scope(self._backward)
+        laps = pairwise(self._backward)
+        return self._by_scope((begin, end, scope) for (begin, _), (end, scope) in laps)
 
     def _scope_of(self, node: Any) -> Scope:
         """The scope in whose lap a node of the graph was made."""
-        lap = bisect_right(self.marks, node._sequence_nr(), key=lambda mark: mark.node)
-        return self.marks[lap].scope if lap < len(self.marks) else OUTSIDE
+        index = bisect_right(self.laps, node._sequence_nr(), key=lambda lap: lap.node)
+        return self.laps[index].scope if index < len(self.laps) else OUTSIDE
 
-    def _mark(self) -> None:
+    def _end_lap(self) -> None:
+        end = self.clock.now()
         number = torch.autograd._get_sequence_nr()
-        self.marks.append(Mark(self.clock.now(), self._stack[-1], number))
+        self.laps.append(Lap(self._begin, end, self._stack[-1], number))
 
     def _reached(self, scope: Scope) -> Callable[..., None]:
         def hook(*_: object) -> None:
@@ -135,10 +142,10 @@ class Laps:
 
         return hook
 
-    def _by_scope(self, laps: list[tuple[Any, Scope]]) -> Seconds:
+    def _by_scope(self, laps: Iterable[tuple[Any, Any, Scope]]) -> Seconds:
         self.clock.wait()
         found: Seconds = {}
-        for (begin, _), (end, scope) in pairwise(laps):
+        for begin, end, scope in laps:
             found[scope] = found.get(scope, 0.0) + self.clock.seconds(begin, end)
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -51,35 +51,24 @@ def scopes(
     stack = [OUTSIDE]
 
     def begin(scope: Scope) -> None:
-        enter(scope)
         stack.append(scope)
+        enter(scope)
 
     def begin_maps() -> None:
         begin(stack[-1]._replace(maps=True))
 
     def end() -> None:
-        leave()
         stack.pop()
+        leave()
 
     with ExitStack() as cleanup:
         for name, module in network.named_modules():
-            before = module.register_forward_pre_hook(_begins(begin, Scope(name)))
-            after = module.register_forward_hook(lambda *_: end())
-            cleanup.callback(before.remove)
-            cleanup.callback(after.remove)
+            run = _around(module.forward, partial(begin, Scope(name)), end)
+            cleanup.enter_context(mock.patch.object(module, "forward", run))  # cheaper than hooks
         for owner, name in BUILDERS:
-            around = _around(
-                getattr(owner, name), lambda: begin(stack[-1]._replace(maps=True)), end
-            )
-            cleanup.enter_context(mock.patch.object(owner, name, around))
+            run = _around(getattr(owner, name), begin_maps, end)
+            cleanup.enter_context(mock.patch.object(owner, name, run))
         yield
-
-
-def _begins(begin: Callable[[Scope], None], scope: Scope) -> Callable[..., None]:
-    def hook(*_: object) -> None:
-        begin(scope)
-
-    return hook
 
 
 def _around(

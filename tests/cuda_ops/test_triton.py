@@ -34,6 +34,10 @@ def test_kernels_interpreted():
     interpret("triton_cases.py")
 
 
+def test_a_network_interpreted():
+    interpret("network_cases.py", "-k", "minkunet")
+
+
 @pytest.mark.slow
 def test_all_networks_interpreted():
     interpret("network_cases.py")

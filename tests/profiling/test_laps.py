@@ -72,7 +72,7 @@ def test_time_belongs_to_the_innermost_module():
     backward = {s.module: seconds for s, seconds in laps.backward_seconds().items() if seconds}
     assert backward == {name: 10 * seconds for name, seconds in expected.items()}
     assert network.weight.grad is not None
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert not any("forward" in vars(module) for module in network.modules())
 
 
 def test_maps_are_told_apart_and_belong_to_who_asks_first():
@@ -96,37 +96,38 @@ def test_an_error_in_the_network_leaves_nothing_behind():
     network = small_network()
     with pytest.raises(ZeroDivisionError), Laps(Clock(torch.device("cpu"))).forward(network):
         raise ZeroDivisionError
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert not any("forward" in vars(module) for module in network.modules())
     batch = make_batch()
     assert "surrounded" not in type(batch.voxels.coords).neighbors.__code__.co_name
 
 
 def test_the_sum_of_the_parts_is_the_whole():
     """Beside a clock that stands outside."""
-    network, batch = small_network(), make_batch(3000)
+    network, batch = small_network(channels=48), make_batch(15_000)
     laps, moments = Laps(Clock(torch.device("cpu"))), [time.perf_counter()]
     with laps.forward(network):
-        moments.append(time.perf_counter())  # behind the hooks
+        moments.append(time.perf_counter())
         loss = network(batch).logits.sum()
     moments.append(time.perf_counter())
     laps.backward(loss, network)
     moments.append(time.perf_counter())
     forward, backward = moments[2] - moments[1], moments[3] - moments[2]
     assert 0.95 * forward < sum(laps.forward_seconds().values()) < 1.05 * forward
-    assert 0.75 * backward < sum(laps.backward_seconds().values()) < backward, "hooks come first"
+    assert 0.95 * backward < sum(laps.backward_seconds().values()) < backward, "hooks come first"
 
 
 @pytest.mark.slow
 def test_looking_costs_little():
-    # Reading the clock takes microseconds, which only modules that take as long would feel.
-    subject = Subject(small_network(channels=48), lambda: make_batch(15_000), None)
+    subject = Subject(small_network(channels=48), lambda: make_batch(30_000), None)
     ratios: dict[str, list[float]] = {"inference": [], "forward": [], "backward": []}
-    for _ in range(15):  # side by side, as the machine may be busy with other things
-        apart, whole = subject.turn(by_scope=True).sums, subject.turn(by_scope=False).sums
+    for turn in range(16):  # in turns, as the machine may be busy with other things
+        order = [True, False] if turn % 2 else [False, True]
+        sums = {by_scope: subject.turn(by_scope).sums for by_scope in order}
+        apart, whole = sums[True], sums[False]
         for kind, found in ratios.items():
             found.append(apart[kind] / whole[kind])
     medians = {kind: statistics.median(found) for kind, found in ratios.items()}
-    assert all(0.9 < ratio < 1.1 for ratio in medians.values()), medians
+    assert all(0.95 < ratio < 1.05 for ratio in medians.values()), medians
 
 
 def test_a_network_that_is_not_looked_into_has_one_part():
