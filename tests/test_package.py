@@ -24,14 +24,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "wheel"
     with FileLock(f"{folder}.lock"):
-        if not folder.exists():
+        found = list(folder.glob("*.whl"))  # a build that failed leaves its folder
+        if not found:
             build(folder)
-    return next(folder.glob("*.whl"))
+            found = list(folder.glob("*.whl"))
+    return found[0]
 
 
 def build(folder: Path) -> None:
     # From a copy: what an earlier build left behind must not get into this one.
     source = folder / "source"
+    shutil.rmtree(folder, ignore_errors=True)
     source.mkdir(parents=True)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)

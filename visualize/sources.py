@@ -133,7 +133,7 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
         xyz=points.xyz + points.origin,
         layers=layers,
         spec=reader.spec,
-        caption="; ".join(filter(None, (caption, passed.remark))),
+        caption="; ".join(filter(None, (caption, passed.remark, _missing_tiles(passed)))),
         codes=view_of(blocks, block) if blocks else None,
         grid=passed.grid,
     )
@@ -148,11 +148,19 @@ def _predicted(classes: NDArray[np.int64], passed: RunPass) -> Predicted:
     return Predicted(classes, confidence, entropy(probabilities))
 
 
+def _missing_tiles(passed: RunPass) -> str:
+    """Why there is no layer of tiles although the scene is cut; or the empty string."""
+    number = 0 if passed.tiles is None else int(passed.tiles.max())
+    if number <= MAX_CATEGORIES:
+        return ""
+    return f"the {number} tiles are not shown: a layer tells {MAX_CATEGORIES} apart"
+
+
 def _network_layers(passed: RunPass) -> list[AnyLayer]:
     layers: list[AnyLayer] = []
     if passed.seen is not None and passed.seen.stages is not None:
         layers.append(stage_layer(passed.seen.stages))
-    if passed.tiles is not None and passed.tiles.max() <= MAX_CATEGORIES:
+    if passed.tiles is not None and not _missing_tiles(passed):
         layers.append(tile_layer(passed.tiles))
     return layers
 

@@ -13,10 +13,12 @@ import torch
 from pc3d.cli.build import build_data, build_task, facts
 from pc3d.cli.config import compose_config
 from pc3d.inference import load
+from pc3d.sparse import Batch
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import save_run
 from tests.visualize.test_render import decode_png
 from tests.visualize.test_scene import read_scene, views
+from visualize import run_pass
 from visualize.__main__ import main
 from visualize.layers import Categories
 from visualize.sources import scene_of_run
@@ -162,6 +164,16 @@ def test_a_scene_over_the_budget_is_cut_into_tiles(run: Path, data_dir: Path, tm
     corners = [(box.min(axis=0), box.max(axis=0)) for box in boxes]
     for (low, high), (other_low, other_high) in combinations(corners, 2):
         assert (low >= other_high).any() or (other_low >= high).any()  # they meet at a border
+
+
+def test_more_tiles_than_a_layer_tells_apart_are_said(run: Path, monkeypatch: pytest.MonkeyPatch):
+    def many(batch: Batch, max_voxels: int) -> np.ndarray:
+        return 1 + np.arange(len(batch.point2voxel)) % 257
+
+    monkeypatch.setattr(run_pass, "tile_of_points", many)
+    scene = scene_of_run(run, "test", "")
+    assert "tiles" not in [layer.name for layer in scene.layers]
+    assert "the 257 tiles are not shown: a layer tells 256 apart" in scene.caption
 
 
 def test_the_block_is_chosen_by_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
