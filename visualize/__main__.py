@@ -10,6 +10,8 @@ Keys:
         prediction, chosen_code); a page has the others too, and a picture draws these.
     block: with run: the block whose codes are shown, e.g. decoder.2.1; a page starts with it and
         has a menu of the others (default: the last one of the finest resolution).
+    explain: with run: the score whose dependence on the input and on the chosen codes is shown: of
+        a class (chair), of a point (x,y,z in metres, as hovering shows), or chair@x,y,z.
     labels: without run: ground truth: a file of points with a column of labels, in the ids of the
         data set's files, or a npy file of classes.
     pred: without run: prediction: what pc3d predict wrote, or a npy file with one class per point,
@@ -46,6 +48,7 @@ _DEFAULTS = {
     "scene": "",
     "layers": "",
     "block": "",
+    "explain": "",
     "labels": "",
     "pred": "",
     "spec": "scannet20",
@@ -56,7 +59,7 @@ _DEFAULTS = {
     "out": "",
 }
 _OF_FILES = ("labels", "pred", "spec", "ignore", "voxel_size")
-_OF_RUNS = ("split", "block")
+_OF_RUNS = ("split", "block", "explain")
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
@@ -89,7 +92,8 @@ def read_scene(values: Mapping[str, str]) -> Scene:
     """The scene that the parsed arguments name."""
     if values["run"]:
         folder = Path(values["run"]).expanduser()
-        return scene_of_run(folder, values["split"], values["scene"], values["block"])
+        wanted = (values[key] for key in ("split", "scene", "block", "explain"))
+        return scene_of_run(folder, *wanted)
     spec = label_space(values["spec"])
     scene = Path(values["scene"]).expanduser()
     size = _voxel_size(values["voxel_size"]) if values["voxel_size"] else None
