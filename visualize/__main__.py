@@ -3,6 +3,7 @@
 Keys:
     run: a run folder that test.py has tested: input, ground truth and prediction, what one pass of
         the network says of them, and, where it has codebooks, the code that each voxel chose.
+        Given several times (run=A run=B), the runs side by side, and which of them is right where.
     split: with run: the split that was tested (test).
     scene: with run: name of the scene (default: the first one). Else a file of points: ply, las,
         laz, pcd, npy, npz, txt, bin, ...
@@ -39,6 +40,7 @@ from rich.console import Console
 from visualize.codes import BlockCodes
 from visualize.page_data import CODES
 from visualize.scene import MAX_POINTS, write_page, write_picture
+from visualize.several import scene_of_runs
 from visualize.sources import Scene, label_space, scene_of_files, scene_of_run
 from visualize.window import open_window
 
@@ -62,8 +64,16 @@ _OF_FILES = ("labels", "pred", "spec", "ignore", "voxel_size")
 _OF_RUNS = ("split", "block", "explain")
 
 
+def runs_of(arguments: Sequence[str]) -> list[Path]:
+    """The folders of every `run=` among the arguments, in order."""
+    pairs = (argument.partition("=") for argument in arguments)
+    return [Path(value).expanduser() for key, _, value in pairs if key == "run" and value]
+
+
 def parse(arguments: Sequence[str]) -> dict[str, str]:
     """Read `key=value` arguments; values may hold anything, `=` and brackets included.
+
+    Of a key that is given several times, the last value.
 
     Raises:
         ValueError: an argument without `=`, an unknown key, or neither run nor scene.
@@ -88,12 +98,11 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def read_scene(values: Mapping[str, str]) -> Scene:
-    """The scene that the parsed arguments name."""
-    if values["run"]:
-        folder = Path(values["run"]).expanduser()
-        wanted = (values[key] for key in ("split", "scene", "block", "explain"))
-        return scene_of_run(folder, *wanted)
+def read_scene(values: Mapping[str, str], runs: Sequence[Path]) -> Scene:
+    """The scene that the parsed arguments name, as these runs saw it, if there are any."""
+    wanted = (values[key] for key in ("split", "scene", "block", "explain"))
+    if runs:
+        return scene_of_run(runs[0], *wanted) if len(runs) == 1 else scene_of_runs(runs, *wanted)
     spec = label_space(values["spec"])
     scene = Path(values["scene"]).expanduser()
     size = _voxel_size(values["voxel_size"]) if values["voxel_size"] else None
@@ -115,9 +124,9 @@ def _voxel_size(text: str) -> float:
         raise ValueError(f"voxel_size={text} is not a number of metres") from None
 
 
-def show(values: Mapping[str, str]) -> str:
+def show(values: Mapping[str, str], runs: Sequence[Path]) -> str:
     """Write the page or picture that the parsed arguments ask for; says what was written."""
-    scene = read_scene(values)
+    scene = read_scene(values, runs)
     asked = [name.replace("_", " ") for name in _list(values["layers"])]
     views = asked or scene.first_views
     if values["viewer"] == "open3d":
@@ -158,7 +167,7 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
     try:
-        line = show(parse(arguments))
+        line = show(parse(arguments), runs_of(arguments))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"visualize: {error}")
     Console(highlight=False, markup=False, soft_wrap=True).print(line)

@@ -177,7 +177,7 @@ def _choices(network: nn.Module) -> dict[str, str]:
 
 
 def attribution_layers(found: Attribution, block: str) -> list[AnyLayer]:
-    """Saliency as its logarithm, and what the choice of a block contributes.
+    """Saliency as its logarithm, and what the choice of a block contributes, of the largest.
 
     Args:
         found: of the scene's points.
@@ -190,7 +190,7 @@ def attribution_layers(found: Attribution, block: str) -> list[AnyLayer]:
     layers: list[AnyLayer] = [Scalars(EXPLAINED[0], decades, "", (-_DECADES, 0.0), meaning)]
     if block in found.gains:
         gain = found.gains[block]
-        limit = float(np.percentile(np.abs(gain), 99)) or float(np.abs(gain).max()) or 1.0
-        meaning = "its choice lowers \u2013 raises the score"
-        layers.append(Scalars(EXPLAINED[1], gain, "", (-limit, limit), meaning))
+        largest = float(np.abs(gain).max()) or 1.0
+        meaning = "lowers \u2013 raises the score, largest 1"
+        layers.append(Scalars(EXPLAINED[1], gain / largest, "", (-1.0, 1.0), meaning))
     return layers

@@ -50,6 +50,8 @@ from visualize.palette import check_classes
 from visualize.predicted import Predicted, read_classes, read_predicted
 from visualize.run_pass import RunPass, pass_of_run
 
+COMPARISONS = ("who is right", "agreement")
+"""Names of layers that compare runs, see `visualize.several`."""
 _INPUTS = ("input", "intensity", "height")
 
 
@@ -77,11 +79,12 @@ class Scene:
 
     @property
     def first_views(self) -> list[str]:
-        """The views that one starts with: input, ground truth, prediction, chosen code."""
+        """The views that one starts with: input, ground truth, predictions, what is asked for."""
         names = [layer.name for layer in self.layers]
         start = next(name for name in _INPUTS if name in names)
-        views = [start, "ground truth", "prediction", *EXPLAINED]
-        return [name for name in views if name in names] + [CODES] * bool(self.codes)
+        wanted = {start, "ground truth", *COMPARISONS, *EXPLAINED}
+        views = [name for name in names if name in wanted or name.split()[0] == "prediction"]
+        return views + [CODES] * bool(self.codes)
 
     @property
     def all_layers(self) -> list[AnyLayer]:
