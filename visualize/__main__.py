@@ -127,8 +127,9 @@ def _voxel_size(text: str) -> float:
 def show(values: Mapping[str, str], runs: Sequence[Path]) -> str:
     """Write the page or picture that the parsed arguments ask for; says what was written."""
     scene = read_scene(values, runs)
-    asked = [name.replace("_", " ") for name in _list(values["layers"])]
-    views = asked or scene.first_views
+    names = {layer.name.replace(" ", "_"): layer.name for layer in scene.all_layers}
+    asked = [name.replace(" ", "_") for name in _list(values["layers"])]
+    views = [names.get(name, name.replace("_", " ")) for name in asked] or scene.first_views
     if values["viewer"] == "open3d":
         return open_window(scene.title, scene.xyz, scene.all_layers, scene.spec, views)
     out = Path(values["out"] or f"{scene.title.replace('/', '_')}.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_a_page_has_the_predictions_of_all_runs(runs: list[Path], tmp_path: Path
     assert shown == [*expected, "CHOSEN CODE"]
     assert "first: this scene: mIoU" in page["subtitle"]
     assert "second: this scene: mIoU" in page["subtitle"]
+
+
+def test_layers_are_named_with_or_without_underscores(runs: list[Path], tmp_path: Path):
+    renamed = tmp_path / "my_second"
+    shutil.copytree(runs[1], renamed)
+    out = tmp_path / "a.html"
+    asked = "layers=who_is_right,prediction_my_second,error first"
+    main([f"run={runs[0]}", f"run={renamed}", f"out={out}", "max_points=2000", asked])
+    shown = [name for name in views(read_scene(out)) if name.isupper()]
+    assert shown == ["PREDICTION MY_SECOND", "ERROR FIRST", "WHO IS RIGHT"]
 
 
 NAMES = ("first", "second")
