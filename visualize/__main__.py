@@ -3,6 +3,7 @@
 Keys:
     run: a run folder that test.py has tested: input, ground truth and prediction, what one pass of
         the network says of them, and, where it has codebooks, the code that each voxel chose.
+        Given several times (run=A run=B), the runs side by side, and which of them is right where.
     split: with run: the split that was tested (test).
     scene: with run: name of the scene (default: the first one). Else a file of points: ply, las,
         laz, pcd, npy, npz, txt, bin, ...
@@ -10,6 +11,8 @@ Keys:
         prediction, chosen_code); a page has the others too, and a picture draws these.
     block: with run: the block whose codes are shown, e.g. decoder.2.1; a page starts with it and
         has a menu of the others (default: the last one of the finest resolution).
+    explain: with run: the score whose dependence on the input and on the chosen codes is shown: of
+        a class (chair), of a point (x,y,z in metres, as hovering shows), or chair@x,y,z.
     labels: without run: ground truth: a file of points with a column of labels, in the ids of the
         data set's files, or a npy file of classes.
     pred: without run: prediction: what pc3d predict wrote, or a npy file with one class per point,
@@ -37,6 +40,7 @@ from rich.console import Console
 from visualize.codes import BlockCodes
 from visualize.page_data import CODES
 from visualize.scene import MAX_POINTS, write_page, write_picture
+from visualize.several import scene_of_runs
 from visualize.sources import Scene, label_space, scene_of_files, scene_of_run
 from visualize.window import open_window
 
@@ -46,6 +50,7 @@ _DEFAULTS = {
     "scene": "",
     "layers": "",
     "block": "",
+    "explain": "",
     "labels": "",
     "pred": "",
     "spec": "scannet20",
@@ -56,11 +61,19 @@ _DEFAULTS = {
     "out": "",
 }
 _OF_FILES = ("labels", "pred", "spec", "ignore", "voxel_size")
-_OF_RUNS = ("split", "block")
+_OF_RUNS = ("split", "block", "explain")
+
+
+def runs_of(arguments: Sequence[str]) -> list[Path]:
+    """The folders of every `run=` among the arguments, in order."""
+    pairs = (argument.partition("=") for argument in arguments)
+    return [Path(value).expanduser() for key, _, value in pairs if key == "run" and value]
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
     """Read `key=value` arguments; values may hold anything, `=` and brackets included.
+
+    Of a key that is given several times, the last value.
 
     Raises:
         ValueError: an argument without `=`, an unknown key, or neither run nor scene.
@@ -85,11 +98,11 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def read_scene(values: Mapping[str, str]) -> Scene:
-    """The scene that the parsed arguments name."""
-    if values["run"]:
-        folder = Path(values["run"]).expanduser()
-        return scene_of_run(folder, values["split"], values["scene"], values["block"])
+def read_scene(values: Mapping[str, str], runs: Sequence[Path]) -> Scene:
+    """The scene that the parsed arguments name, as these runs saw it, if there are any."""
+    wanted = (values[key] for key in ("split", "scene", "block", "explain"))
+    if runs:
+        return scene_of_run(runs[0], *wanted) if len(runs) == 1 else scene_of_runs(runs, *wanted)
     spec = label_space(values["spec"])
     scene = Path(values["scene"]).expanduser()
     size = _voxel_size(values["voxel_size"]) if values["voxel_size"] else None
@@ -111,11 +124,12 @@ def _voxel_size(text: str) -> float:
         raise ValueError(f"voxel_size={text} is not a number of metres") from None
 
 
-def show(values: Mapping[str, str]) -> str:
+def show(values: Mapping[str, str], runs: Sequence[Path]) -> str:
     """Write the page or picture that the parsed arguments ask for; says what was written."""
-    scene = read_scene(values)
-    asked = [name.replace("_", " ") for name in _list(values["layers"])]
-    views = asked or scene.first_views
+    scene = read_scene(values, runs)
+    names = {layer.name.replace(" ", "_"): layer.name for layer in scene.all_layers}
+    asked = [name.replace(" ", "_") for name in _list(values["layers"])]
+    views = [names.get(name, name.replace("_", " ")) for name in asked] or scene.first_views
     if values["viewer"] == "open3d":
         return open_window(scene.title, scene.xyz, scene.all_layers, scene.spec, views)
     out = Path(values["out"] or f"{scene.title.replace('/', '_')}.html")
@@ -154,7 +168,7 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments:
         sys.exit(__doc__)
     try:
-        line = show(parse(arguments))
+        line = show(parse(arguments), runs_of(arguments))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"visualize: {error}")
     Console(highlight=False, markup=False, soft_wrap=True).print(line)

@@ -163,7 +163,7 @@ class _Watched:
             output: SegmentationOutput = self._network(batch)
         columns = []
         for name, weights in {} if self._is_of_points else seen.items():
-            level = _level_of(batch.voxels.coords, len(weights), name)
+            level = level_of(batch.voxels.coords, len(weights), name)
             known = self.blocks.get(name)
             stride = max(level.coords.stride, known.stride if known else 1)
             self.blocks[name] = _Block(weights.shape[1], stride)
@@ -190,7 +190,7 @@ def last_stages(batch: Batch, num_samplings: int) -> Tensor:
     return stages
 
 
-def _level_of(coords: CoordSet, num_voxels: int, name: str) -> Level:
+def level_of(coords: CoordSet, num_voxels: int, name: str) -> Level:
     """The level of that many voxels.
 
     Levels of equally many voxels have the same rows: each coarse voxel holds one fine voxel, and

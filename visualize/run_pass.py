@@ -20,6 +20,7 @@ from pc3d.tasks.codebook import choices_of
 from pc3d.tasks.tiling import tiles
 from pc3d.utils.files import file_hash
 from pc3d.utils.run_folder import TestedScenes
+from visualize.attribution import Attribution, Target, attribute
 from visualize.choices import Pass, one_pass
 from visualize.grid import VoxelGrid
 
@@ -35,15 +36,23 @@ class RunPass:
         tiles: [P] the tile that scores each point, from 1; None where the scene is not cut.
         seen: what one pass showed; None if the checkpoint is gone.
         remark: what is not known, and why, or what it is of; a sentence, or the empty string.
+        attribution: of the score that was to be explained, or None.
     """
 
     grid: VoxelGrid
     tiles: NDArray[np.int64] | None
     seen: Pass | None
     remark: str = ""
+    attribution: Attribution | None = None
 
 
-def pass_of_run(folder: Path, config: DictConfig, tested: TestedScenes, scene: str) -> RunPass:
+def pass_of_run(
+    folder: Path,
+    config: DictConfig,
+    tested: TestedScenes,
+    scene: str,
+    target: Target | None = None,
+) -> RunPass:
     """Show a scene, as it is in the files, to the checkpoint of its prediction.
 
     Args:
@@ -51,9 +60,11 @@ def pass_of_run(folder: Path, config: DictConfig, tested: TestedScenes, scene: s
         config: configuration of the run.
         tested: the test that the prediction comes from.
         scene: its name.
+        target: a score to explain.
 
     Raises:
-        ValueError: a checkpoint that does not fit the configuration.
+        ValueError: a checkpoint that does not fit the configuration, or that is gone or predicts no
+            point of the class where a score is to be explained.
     """
     data = build_data(config)
     dataset = SceneDataset(
@@ -67,18 +78,28 @@ def pass_of_run(folder: Path, config: DictConfig, tested: TestedScenes, scene: s
     stored = sorted((folder / "checkpoints").glob("*.ckpt"))
     path = next((path for path in stored if file_hash(path) == tested.checkpoint_hash), None)
     if path is None:
+        if target is not None:
+            raise ValueError(f"explain= needs the checkpoint {tested.checkpoint_hash}: {GONE}")
         codes = " and chosen codes" if choices_of(task.network) else ""
         return RunPass(grid, cut, None, f"confidence{codes} not known: {GONE}")
     checkpoint = read_checkpoint(path)
     check_facts(checkpoint["pc3d"], data.facts(), str(path))
     load_network(task.network, checkpoint, str(path))
-    seen = one_pass(task.network.eval(), batch, task.max_eval_voxels)
+    network = task.network.eval().requires_grad_(False)
+    seen = one_pass(network, batch, task.max_eval_voxels)
+    attribution = None
+    if target is not None:
+        attribution = attribute(network, batch, task.max_eval_voxels, target)
+        if attribution is None:
+            classes = np.unique(seen.probabilities.argmax(axis=1))
+            names = ", ".join(data.reader.spec.class_names[c] for c in classes)
+            raise ValueError(f"explain=: no point of {scene} is predicted so; only {names}")
     remarks = []
     if not tested.folder.name.startswith("single"):
         remarks.append("confidence and entropy are of one pass, the prediction of several")
     if choices_of(task.network) and isinstance(task.network, PointTransformer):
         remarks.append("codes of queries and keys are not shown: they have no neighbourhoods")
-    return RunPass(grid, cut, seen, "; ".join(remarks))
+    return RunPass(grid, cut, seen, "; ".join(remarks), attribution)
 
 
 def tile_of_points(batch: Batch, max_voxels: int) -> NDArray[np.int64] | None:

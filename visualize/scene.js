@@ -12,8 +12,9 @@ const layers = scene.layers.map((layer) => ({
   shown: layer.first,
 }));
 const labelled = layers.filter((layer) => layer.classes);
-const prediction = labelled.find((layer) => layer.name === "prediction");
-const confidence = layers.find((layer) => layer.name === "confidence");
+// The probability of what a layer predicts: "confidence" of "prediction", "confidence a" of "prediction a".
+const confidences = new Map(labelled.filter(({name}) => name.startsWith("prediction")).map((layer) =>
+  [layer, layers.find(({name}) => name === layer.name.replace("prediction", "confidence"))]));
 
 document.title = document.getElementById("title").textContent = scene.title;
 document.getElementById("subtitle").textContent = scene.subtitle;
@@ -55,7 +56,7 @@ const place = (p) => ["x", "y", "z"].map((axis, a) =>
 const hover = Array.from({length: xyz.length / 3}, (_, p) => {
   const names = labelled.map((layer) =>
     layer.name + ": <b>" + scene.classes[layer.classes[p]].name + "</b>" +
-    (layer === prediction && confidence ? ", probability " + amount(confidence, p) : ""));
+    (confidences.get(layer) ? ", probability " + amount(confidences.get(layer), p) : ""));
   return [place(p), ...names].join("<br>");
 });
 

@@ -26,6 +26,13 @@ from pc3d.io.cloud import open_cloud, read_all
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.models.weights import read_weights
 from pc3d.utils.run_folder import TestedScenes, newest_prediction, read_run
+from visualize.attribution import (
+    EXPLAINED,
+    Attribution,
+    Target,
+    attribution_layers,
+    parse_target,
+)
 from visualize.codes import CodeView, view_of
 from visualize.geometry import check_cloud
 from visualize.grid import VoxelGrid, grid_of
@@ -45,6 +52,8 @@ from visualize.palette import check_classes
 from visualize.predicted import Predicted, read_classes, read_predicted
 from visualize.run_pass import RunPass, pass_of_run
 
+COMPARISONS = ("who is right", "agreement")
+"""Names of layers that compare runs, see `visualize.several`."""
 _INPUTS = ("input", "intensity", "height")
 
 
@@ -72,11 +81,12 @@ class Scene:
 
     @property
     def first_views(self) -> list[str]:
-        """The views that one starts with: input, ground truth, prediction, chosen code."""
+        """The views that one starts with: input, ground truth, predictions, what is asked for."""
         names = [layer.name for layer in self.layers]
         start = next(name for name in _INPUTS if name in names)
-        views = [start, "ground truth", "prediction"]
-        return [name for name in views if name in names] + [CODES] * bool(self.codes)
+        wanted = {start, "ground truth", *COMPARISONS, *EXPLAINED}
+        views = [name for name in names if name in wanted or name.split()[0] == "prediction"]
+        return views + [CODES] * bool(self.codes)
 
     @property
     def all_layers(self) -> list[AnyLayer]:
@@ -87,7 +97,7 @@ class Scene:
         return [*self.layers, Categories(CODES, tuple(block.labels), block.palette, block.codes)]
 
 
-def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
+def scene_of_run(folder: Path, split: str, name: str, block: str = "", explain: str = "") -> Scene:
     """A scene as a run saw it, with its newest prediction and what led to it.
 
     Args:
@@ -96,10 +106,13 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
         name: name of the scene; the empty string takes the first one.
         block: the block whose codes are shown first; the empty string takes the last one of the
             finest resolution.
+        explain: the score whose dependence is shown, see `attribution.parse_target`; the empty
+            string for none.
 
     Raises:
         FileNotFoundError: no run, or no prediction of that scene.
-        ValueError: the prediction does not fit the scene, or the block has no codebook.
+        ValueError: the prediction does not fit the scene, the block has no codebook, or there is
+            nothing to explain.
     """
     config, _ = read_run(folder)
     tested, name = tested_scene(folder, split, name)
@@ -109,7 +122,9 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
     caption = f"checkpoint {tested.checkpoint_hash}"
     if points.segment is not None:
         caption = f"{_scores_of(prediction, points.segment, reader.spec)}; {caption}"
-    passed = pass_of_run(folder, config, tested, name)
+    xyz = points.xyz + points.origin
+    target = parse_target(explain, reader.spec, xyz) if explain else None
+    passed = pass_of_run(folder, config, tested, name, target)
     blocks = passed.seen.blocks if passed.seen else []
     if block and not blocks:
         why = passed.remark or "the network of this run has no codebooks"
@@ -117,13 +132,20 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "") -> Scene:
     layers = input_layers(points)
     layers += class_layers(points.segment, _predicted(prediction, passed))
     layers += _network_layers(passed)
+    codes = view_of(blocks, block) if blocks else None
+    explained = ""
+    if passed.attribution is not None:
+        layers += attribution_layers(passed.attribution, codes.shown.name if codes else "")
+        explained = _explained(passed.attribution, target, reader.spec)
     return Scene(
         title=name,
-        xyz=points.xyz + points.origin,
+        xyz=xyz,
         layers=layers,
         spec=reader.spec,
-        caption="; ".join(filter(None, (caption, passed.remark, _missing_tiles(passed)))),
-        codes=view_of(blocks, block) if blocks else None,
+        caption="; ".join(
+            filter(None, (caption, passed.remark, _missing_tiles(passed), explained))
+        ),
+        codes=codes,
         grid=passed.grid,
     )
 
@@ -185,6 +207,13 @@ def read_prediction(
             "point one. Run test.py again."
         )
     return prediction.astype(np.int64)
+
+
+def _explained(found: Attribution, target: Target | None, spec: DatasetSpec) -> str:
+    name = spec.class_names[found.class_index]
+    if target is not None and target.row is not None:
+        return f"saliency of the score of {name} at one point, {found.score:.2f}"
+    return f"saliency of the score of {name}, sum over the {found.num_points:,} points predicted so"
 
 
 def _predicted(classes: NDArray[np.int64], passed: RunPass) -> Predicted:

@@ -84,7 +84,7 @@ def test_arguments_split_at_the_first_equals_sign():
     [
         (
             ["scen=a.ply"],
-            "scene, layers, block, labels, pred, spec, ignore, voxel_size",
+            "scene, layers, block, explain, labels, pred, spec, ignore, voxel_size",
         ),
         (["a.ply"], "'a.ply' is not key=value"),
         (["out=a.html"], "run=<run folder> or scene=<file.ply>"),
