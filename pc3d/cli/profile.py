@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from torch import nn
 
 from cuda_ops.check.devices import device_of
 from pc3d.cli.arguments import key_of, quote_paths
@@ -76,8 +77,7 @@ class Request:
 
     def measured(self, voxels: int) -> Profile:
         """The profile on a scene; of a generated one, of about so many voxels."""
-        config, data = self._composed()
-        network = build_network(config, data).to(self.device)
+        network, data = self.network()
         make = maker(self.batch(data, voxels), self.device)
         options = self.options
         autocast = PRECISIONS[options.precision]
@@ -85,8 +85,7 @@ class Request:
 
     def largest(self, training: bool) -> list[Trial]:
         """Generated scenes that were tried, the largest that fits into the budget last."""
-        config, data = self._composed()
-        network = build_network(config, data).to(self.device)
+        network, data = self.network()
 
         def measure(voxels: int) -> tuple[int, int]:
             make = maker(self.batch(data, voxels), self.device)
@@ -111,11 +110,13 @@ class Request:
             raise ValueError(f"scene={name}: split {split} has no scene {scene}; it has {some}")
         return collate([scenes[SampleKey(0, scenes.scenes.index(scene))]])
 
-    def _composed(self) -> tuple[DictConfig, SegmentationDataModule]:
+    def network(self) -> tuple[nn.Module, SegmentationDataModule]:
+        """The network on the device, and the data that it is for."""
         config = compose_config("config", self.arguments)
         if self.channels != 1:
             _scale(config.model, self.channels)
-        return config, build_data(config)
+        data = build_data(config)
+        return build_network(config, data).to(self.device), data
 
 
 def _scale(model: DictConfig, factor: float) -> None:
@@ -133,13 +134,20 @@ def _listed(value: Any) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
-def run_sweep(request: Request) -> list[tuple[Any, Profile]]:
-    """A profile for each of the values."""
-    options, rows = request.options, []
+def sweep_of(request: Request) -> list[tuple[Any, Request, int]]:
+    """Each value of a sweep, the request that has it, and about how many voxels; all checked.
+
+    Raises:
+        ValueError: no values, or one that the network or the scene cannot have.
+    """
+    options = request.options
+    if not options.sweep:
+        return []
     values = OmegaConf.to_container(options["values"])
     assert isinstance(values, list)
     if not values:
         raise ValueError(f"sweep={options.sweep} needs values=[...]")
+    steps = []
     for value in values:
         voxels, varied = options.voxels, request
         if options.sweep == "voxels":
@@ -149,14 +157,13 @@ def run_sweep(request: Request) -> list[tuple[Any, Profile]]:
         elif options.sweep == "channels":
             if not POSITIVE.holds(value):
                 raise ValueError(f"sweep=channels takes factors above 0; got {value}")
-            varied = Request(request.arguments, options, request.device, float(value))
+            varied = replace(request, channels=float(value))
         else:
             text = str(value).replace(" ", "").replace("'", "")
-            arguments = [*request.arguments, f"{options.sweep}={text}"]
-            varied = Request(arguments, options, request.device)
-        rows.append((value, varied.measured(voxels)))
-        log.info("%s=%s done", options.sweep, value)
-    return rows
+            varied = replace(request, arguments=[*request.arguments, f"{options.sweep}={text}"])
+        varied.network()
+        steps.append((value, varied, voxels))
+    return steps
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -172,6 +179,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     request = Request(given, options, device)
+    steps = sweep_of(request)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     found = request.measured(options.voxels)
     name = next((a.partition("=")[2] for a in given if key_of(a) == "model"), "the default model")
@@ -181,7 +189,10 @@ def run(arguments: Sequence[str]) -> None:
     )
     console.print(table_of_modules(found, options.depth, title))
     console.print(agreement(found), soft_wrap=True)
-    swept = run_sweep(request) if options.sweep else []
+    swept = []
+    for value, varied, voxels in steps:
+        swept.append((value, varied.measured(voxels)))
+        log.info("%s=%s done", options.sweep, value)
     if swept:
         console.print(table_of_sweep(options.sweep, swept))
     budget = {}

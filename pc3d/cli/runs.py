@@ -1,11 +1,11 @@
 """All runs side by side, and two of them weighed.
 
-    pc3d runs [folder=logs] [metric=val/miou_point] [out=runs.html]
+    pc3d runs [folder] [metric=val/miou_point] [out=runs.html]
     pc3d runs compare A B [split=test] [out=compare.json]
     pc3d runs table=results.jsonl x=seconds y=miou out=pareto.html
 
 Keys of the table:
-    folder: where run folders are, at any depth, or one of them (logs).
+    folder: where run folders are, at any depth, or one of them (logs); also without `folder=`.
     metric: a number that runs logged (val/miou_point, val/iou/<class>, train/loss_epoch), taken
         from the epoch of best.ckpt, or that test.py measured (test/miou_point_tta13).
     group: seeds (one row for the seeds of a configuration: mean and sample standard deviation) or
@@ -232,6 +232,8 @@ def main() -> None:
         keys = [argument for argument in arguments[1:] if "=" in argument]
         compare_runs(runs, parse(keys, COMPARE_DEFAULTS), console)
     else:
+        if arguments and "=" not in arguments[0]:
+            arguments[0] = f"folder={arguments[0]}"
         values = parse(arguments, DEFAULTS)
         check(values, {argument.partition("=")[0] for argument in arguments})
         (show_table if values["table"] else list_runs)(values, console)

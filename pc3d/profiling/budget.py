@@ -110,4 +110,4 @@ def largest_scene(
 
 
 def _gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"
+    return f"{size / 2**30:.3g} GiB"

@@ -70,6 +70,13 @@ def test_sweeps(tmp_path, capsys):
     assert of[0] < of[1] < 125 / 27 * of[0]
 
 
+@pytest.mark.parametrize("sweep", [("voxels", "[200,0]"), ("model.a", "[1]")])
+def test_a_value_that_cannot_be_ends_a_sweep_before_it_measures(sweep, capsys):
+    with pytest.raises(Exception, match=r"whole numbers|model.a"):
+        profile.run([*SMALL, f"sweep={sweep[0]}", f"values={sweep[1]}"])
+    assert "MACs" not in capsys.readouterr().out
+
+
 def test_sweeps_of_a_codebook_and_of_neighbours(tmp_path):
     path = tmp_path / "a.json"
     common = ["voxels=100", "runs=1", "warmup=1", f"out={path}"]

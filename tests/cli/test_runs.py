@@ -53,6 +53,7 @@ def test_the_console(run, logs):
     assert output.index("votr") < output.index("s0 and 1 more")  # the best one first
     assert "warning: " in output and "broken is left out" in output
     assert "validation: whole scenes" in output
+    assert run("logs") == output
     shown = run("group=none", "sort=run", "metric=test/miou_point")
     assert shown.index("s0") < shown.index("s1") < shown.index("votr")
     assert "0.4500" in shown and "±" not in shown
@@ -116,6 +117,7 @@ def test_any_table(run, tmp_path):
     ("arguments", "expected"),
     [
         (["folder=nowhere"], "there is no folder nowhere"),
+        (["nowhere"], "there is no folder nowhere"),
         (["folder=logs/s0/test"], "there are no runs in logs/s0/test"),
         (["metric=test/miou"], "no run has metric=test/miou; there is test/miou_point, train/"),
         (["sort=speed"], "there is no column 'speed'; there is run, "),
@@ -127,7 +129,7 @@ def test_any_table(run, tmp_path):
         (["label=run"], "label: a key of table=, not of runs"),
         (["table=t.csv", "metric=x"], "metric: a key of runs, not of table="),
         (["table=t.csv"], "there is no file t.csv"),
-        (["logs"], "'logs' is not key=value with one of folder, metric"),
+        (["sort=run", "logs"], "'logs' is not key=value with one of folder, metric"),
         (["speed=1"], "'speed=1' is not key=value"),
         (["compare", "s0"], "name two runs: pc3d runs compare A B; got 1: s0"),
         (["compare", "s0", "s1", "votr"], "got 3: s0, s1, votr"),

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import copy
+import time
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from pc3d.models import SegmentationOutput
 from pc3d.profiling import Cost, multiply_adds, profile
 from pc3d.profiling.batches import generated_batch, maker
 from pc3d.profiling.budget import Trial, largest_scene, need
+from pc3d.profiling.subject import Subject
+from pc3d.sparse import Batch, CoordSet
 from tests.profiling.scenes import make_batch, small_network
+
+
+class FirstChannels(nn.Module):
+    """Hardly needs anything beside its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.modes: list[bool] = []
+
+    def forward(self, batch: Batch) -> SegmentationOutput:
+        self.modes.append(self.training)
+        return SegmentationOutput(batch.voxels.feats[:, :5] * self.weight)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +125,8 @@ def test_the_largest_scene_where_memory_bends():
 
 
 def test_a_budget_that_nothing_fits_into_and_one_without_end():
-    with pytest.raises(ValueError, match=r"1,000 voxels need .* GiB already, the budget is 0\.00"):
-        largest_scene(lambda n: (n, 10**9), budget=1000, first=1000)
+    with pytest.raises(ValueError, match=r"1,000 voxels need 4 GiB .* 3\.81e-06 GiB"):
+        largest_scene(lambda n: (n, 4 * 2**30), budget=4 * 2**10, first=1000)
     trials = largest_scene(lambda n: (n, n), budget=10**12, first=1000, limit=50_000)
     assert trials[-1].num_voxels == 50_000
 
@@ -130,3 +149,47 @@ def test_training_needs_gradients_and_what_adamw_keeps():
     weights = sum(p.nbytes for p in network.parameters())
     training, inference = (need(network, make_batch, flag)[1] for flag in (True, False))
     assert training > inference + 2 * weights
+    deeper = small_network(depths=[4] * 8)
+    more = need(deeper, make_batch, False)[1] - sum(p.nbytes for p in deeper.parameters())
+    assert more < 1.1 * (inference - weights), "inference keeps what it needs for no way back"
+
+
+def test_the_batch_itself_is_needed_too():
+    batch = make_batch()
+    wide = torch.randn(len(batch.voxels.coords), 1000)
+    features = batch.voxels.with_feats(wide)
+    found = need(FirstChannels(), lambda: replace(batch, voxels=features), training=False)[1]
+    assert wide.nbytes < found < 1.1 * wide.nbytes
+
+
+def test_time_is_taken_in_evaluation_and_in_training():
+    network = FirstChannels()
+    Subject(network, make_batch, None).turn(by_scope=False)
+    assert network.modes == [False, True]
+
+
+def test_the_first_passes_are_not_timed():
+    class Starting(FirstChannels):
+        num_passes = 0
+
+        def forward(self, batch: Batch) -> SegmentationOutput:
+            Starting.num_passes += 1
+            if Starting.num_passes <= 4:  # two turns, each in evaluation and in training
+                time.sleep(0.3)
+            return super().forward(batch)
+
+    found = profile(Starting(), make_batch, warmup=1, runs=1)
+    assert Starting.num_passes > 4
+    assert found.totals.inference < 0.3 and found.parts.forward < 0.3
+
+
+def test_maps_belong_to_the_forward_pass_of_training(monkeypatch):
+    build = CoordSet.down
+
+    def slow(self: CoordSet) -> object:
+        time.sleep(0.01)
+        return build(self)
+
+    monkeypatch.setattr(CoordSet, "down", slow)
+    found = profile(small_network(), make_batch, warmup=1, runs=1)
+    assert found.parts.forward > 0.95 * found.totals.forward > 0.08  # eight convolutions ask
