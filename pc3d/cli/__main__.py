@@ -15,6 +15,7 @@ VERBS = {
     "eval": ("pc3d.cli.evaluate", "compare labelled files: pred=... truth=..."),
     "export": ("pc3d.cli.export", "the network of a run as one file: run=... out=..."),
     "view": ("visualize.__main__", "write a page that shows a scene: run=... scene=..."),
+    "gallery": ("pc3d.cli.gallery", "a page of a tested split, worst scenes first: run=..."),
     "augmentations": ("pc3d.cli.augmentations", "what augmentation does: dataset=... scene=..."),
     "profile": ("pc3d.cli.profile", "what a network costs, module by module: model=..."),
     "doctor": ("pc3d.cli.doctor", "what is installed and which kernel serves each op"),
