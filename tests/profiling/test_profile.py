@@ -106,7 +106,9 @@ def test_the_largest_scene_where_memory_bends():
 
 
 def test_a_budget_that_nothing_fits_into_and_one_without_end():
-    with pytest.raises(ValueError, match=r"1,000 voxels need 4 GiB already, the budget is 3.81e-06"):
+    with pytest.raises(
+        ValueError, match=r"1,000 voxels need 4 GiB already, the budget is 3.81e-06"
+    ):
         largest_scene(lambda n: (n, 4 * 2**30), budget=4 * 2**10, first=1000)
     trials = largest_scene(lambda n: (n, n), budget=10**12, first=1000, limit=50_000)
     assert trials[-1].num_voxels == 50_000
