@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pc3d.models import PointBranch
 from pc3d.profiling import laps as module
 from pc3d.profiling.laps import Clock, Laps, graph_of
 from pc3d.profiling.scopes import OUTSIDE, Scope
 from pc3d.profiling.subject import Subject
-from tests.profiling.scenes import make_batch, small_network
+from pc3d.sparse import CoordSet, PointSet, PointVoxelMap
+from tests.profiling.scenes import make_batch, point_network, small_network
 
 
 class HandClock(Clock):
@@ -166,3 +168,32 @@ def test_a_gpu_is_asked_by_events(monkeypatch):
     assert not waited, "nothing waits while the network runs"
     seconds = laps.forward_seconds()
     assert seconds == {OUTSIDE: 0.5, Scope(""): 0.5, Scope("0"): 0.25} and len(waited) == 1
+
+
+WAYS = [
+    (CoordSet, "neighbors"),
+    (CoordSet, "down"),
+    (PointVoxelMap, "_around"),
+    (PointSet, "down"),
+    (PointSet, "neighbors"),
+    (PointSet, "neighbors_in"),
+    (PointSet, "interpolation"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), WAYS, ids=str)
+def test_every_way_of_building_maps_counts_as_maps(owner, name, monkeypatch):
+    build = getattr(owner, name)
+
+    def slow(*args: object, **kwargs: object) -> object:
+        time.sleep(0.2)
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, slow)
+    network = point_network() if owner is PointSet else small_network(point_branch=PointBranch)
+    batch, laps = make_batch(), Laps(Clock(torch.device("cpu")))
+    with torch.no_grad(), laps.forward(network.eval()):
+        network(batch)
+    found = laps.forward_seconds()
+    assert max(seconds for scope, seconds in found.items() if scope.maps) >= 0.2
+    assert max(seconds for scope, seconds in found.items() if not scope.maps) < 0.2
