@@ -69,12 +69,12 @@ class UNet(nn.Module):
             skips.append(channels)
             between = stage.transition
             self.down.append(ConvBlock(DownConv3d(channels, between), between))
-            self.encoder.append(blocks(stage, between))
+            self.encoder.append(blocks_of(stage, between))
             channels = stage.width
         for stage in stages[num_stages:]:
             between = stage.transition
             self.up.append(ConvBlock(UpConv3d(channels, between), between))
-            self.decoder.append(blocks(stage, between + skips.pop()))
+            self.decoder.append(blocks_of(stage, between + skips.pop()))
             channels = stage.width
         self.out_channels = channels
 
@@ -113,7 +113,7 @@ def conv_stem(in_channels: int, channels: int, kernel_size: int, depth: int = 1)
     return nn.Sequential(*(ConvBlock(conv, channels) for conv in convs))
 
 
-def blocks(stage: Stage, in_channels: int) -> nn.Sequential:
+def blocks_of(stage: Stage, in_channels: int) -> nn.Sequential:
     """The blocks of a stage in a row; the first one changes the width."""
     widths = [in_channels] + [stage.width] * (stage.depth - 1)
     return nn.Sequential(*(stage.block(width, stage.width) for width in widths))
