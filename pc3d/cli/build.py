@@ -16,6 +16,7 @@ from pc3d.data.datamodule import SegmentationDataModule
 from pc3d.data.views import Voting
 from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
+from pc3d.search import Supernet, SupernetTask
 from pc3d.tasks import SegmentationTask
 from pc3d.tasks.training_record import TrainingRecord
 
@@ -54,6 +55,11 @@ def build_task(
         facts=facts(config, data),
         **parts,
     )
+    if isinstance(network, Supernet) and not isinstance(task, SupernetTask):
+        raise ValueError(
+            "model is a supernet: with this task only its largest network would learn. Add "
+            "task=supernet"
+        )
     return task
 
 

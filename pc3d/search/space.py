@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from torch import nn
 
-from pc3d.models.unet import BlockFactory
+from pc3d.models.unet import BlockFactory, Stage
 
 BLOCK_GENES: Mapping[str, tuple[str, ...]] = {
     "codes": ("attention", "codes"),
@@ -127,6 +128,8 @@ class SearchSpace:
         divisor: int = 16,
     ) -> None:
         self.network, self.blocks, self.divisor = network, blocks, divisor
+        self._network = instantiate({**network, "_partial_": True}, _convert_="all")
+        self._factories: dict[StageSpec, BlockFactory] = {}
         unknown = set(genes) - set(GENES)
         missing = {"width", "depth", "transition", "block"} - set(genes)
         if unknown or missing:
@@ -154,6 +157,12 @@ class SearchSpace:
                     f"genes.{gene}: none of {', '.join(sorted(kinds))} has {'.'.join(place)}, so "
                     "that this gene changes nothing; leave it out"
                 )
+        split = [kind for kind in kinds if _get(self.blocks[kind], ("attention", "split", "at"))]
+        if split:
+            raise ValueError(
+                f"blocks.{split[0]}.attention.split.at: codes of a supernet cannot be split, their "
+                "number is a gene; leave `at` empty"
+            )
         for number, options in enumerate(self.stages):
             for kind in options.block:
                 self._check_block(number, options, kind)
@@ -235,7 +244,7 @@ class SearchSpace:
         """Every gene drawn anew with probability `rate`, and those that depend on it if need be."""
         return ArchSpec(
             tuple(
-                self._mixed(i, [stage, self._drawn(i, rng)], (rng.random(len(GENES)) < rate), rng)
+                self._mixed(i, (stage, self._drawn(i, rng)), rng.random(len(GENES)) < rate, rng)
                 for i, stage in enumerate(arch.stages)
             )
         )
@@ -261,8 +270,8 @@ class SearchSpace:
     def _mixed(
         self,
         number: int,
-        pair: Sequence[StageSpec],
-        from_second: Sequence[bool],
+        pair: tuple[StageSpec, StageSpec],
+        from_second: NDArray[np.bool_],
         rng: np.random.Generator,
     ) -> StageSpec:
         """Genes of the first or of the second stage; what does not go together is drawn."""
@@ -324,8 +333,10 @@ class SearchSpace:
 
     def block(self, stage: StageSpec) -> BlockFactory:
         """Makes one block of a stage."""
-        factory: BlockFactory = instantiate(self._block_config(stage), _convert_="all")
-        return factory
+        key = replace(stage, width=0, depth=0, transition=0)
+        if key not in self._factories:
+            self._factories[key] = instantiate(self._block_config(stage), _convert_="all")
+        return self._factories[key]
 
     def _block_config(self, stage: StageSpec) -> dict[str, Any]:
         block = dict(self.blocks[stage.block])
@@ -342,9 +353,13 @@ class SearchSpace:
         return block
 
     def build(self, arch: ArchSpec, in_channels: int, num_classes: int) -> nn.Module:
-        """The ordinary network, freshly initialized."""
-        network: nn.Module = instantiate(
-            self.config(arch), in_channels=in_channels, num_classes=num_classes, _convert_="all"
+        """The ordinary network, freshly initialized; that of `config`, at less cost."""
+        stages = [
+            Stage(stage.width, stage.depth, stage.transition, self.block(stage))._asdict()
+            for stage in arch.stages
+        ]
+        network: nn.Module = self._network(
+            stages=stages, in_channels=in_channels, num_classes=num_classes
         )
         return network
 

@@ -72,9 +72,9 @@ class Supernet(nn.Module):
         self.space = SearchSpace(network, blocks, genes, divisor)
         self.in_channels, self.num_classes = in_channels, num_classes
         self.largest = self.space.largest
-        self.trunk: Any = self.space.build(self.largest, in_channels, num_classes)
-        backbone = self.trunk.backbone
-        self.widths = backbone.widths
+        self.trunk = self.space.build(self.largest, in_channels, num_classes)
+        backbone: Any = self.trunk.backbone
+        self.widths: tuple[int, ...] = backbone.widths
         backbone.encoder, backbone.decoder = nn.ModuleList(), nn.ModuleList()
         self.stages = nn.ModuleList(
             nn.ModuleDict({kind: self._widest(number, kind) for kind in dict.fromkeys(o.block)})
@@ -100,7 +100,12 @@ class Supernet(nn.Module):
         self.space.check(arch or self.largest)
         network = self.space.build(arch or self.largest, self.in_channels, self.num_classes)
         network.load_state_dict(self.state_of(arch))
-        return network.to(self.trunk.head.weight.device).train(self.training)
+        return network.to(self.device).train(self.training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     def state_of(self, arch: ArchSpec | None) -> dict[str, Tensor]:
         """The tensors of an architecture's network by name, made of the shared ones.
@@ -121,9 +126,8 @@ class Supernet(nn.Module):
     def _skeleton(self, arch: ArchSpec) -> nn.Module:
         self.space.check(arch)
         synced = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
-        device = self.trunk.head.weight.device
         sizes = (self.in_channels, self.num_classes)
-        return _without_weights(self.space, arch, sizes, device, synced)
+        return _without_weights(self.space, arch, sizes, self.device, synced)
 
     def _shares(self, arch: ArchSpec) -> dict[str, Share]:
         """Where every tensor of an architecture's network comes from."""
@@ -135,7 +139,7 @@ class Supernet(nn.Module):
                 continue
             kind = arch.stages[number].block
             block, _, own = inner.partition(".")
-            first: Any = self.stages[number][kind][0]
+            first: Any = self.get_submodule(f"stages.{number}.{kind}.0")
             axes: dict[int, tuple[Part, ...]] = {}
             if block == "0" and own in first.input_axes:
                 axes[first.input_axes[own]] = self._inputs(number, arch)

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import yaml
+from hydra.utils import instantiate
 
 from pc3d.search import ArchSpec, StageSpec
 from tests.search.spaces import BASIC, BLOCKS, GENES, NETWORK, VOXEL_TR, supernet
@@ -35,6 +36,13 @@ def test_the_largest_and_the_smallest(space):
     assert space.largest.stages[1] == StageSpec(12, 2, 12, "voxel_tr", 3, 4, 2)
     last = [(s.width, s.depth, s.transition, s.block) for s in space.smallest.stages]
     assert last == [(4, 1, 4, "basic"), (8, 1, 4, "basic"), (8, 1, 4, "dwconv"), (4, 1, 4, "basic")]
+
+
+def test_transitions_are_whole_multiples_or_the_width_itself():
+    genes = GENES | {"width": [[10, 12], [8], [8], [8]], "transition": [0.125, 0.5, 1.0]}
+    space = supernet(genes=genes).space
+    assert space.transitions(0, 10) == (4, 10) and space.transitions(0, 12) == (4, 12)
+    assert space.transitions(1, 8) == (4, 8)
 
 
 def test_samples_are_of_the_space_and_reach_all_of_it(space):
@@ -84,6 +92,20 @@ def test_the_configuration_is_of_an_ordinary_network(space):
     assert len(block["attention"]["codes"]) == 2 and block["attention"]["groups"] == 2
     assert block["expansion"] == 1
     assert VOXEL_TR["expansion"] == 2 and len(VOXEL_TR["attention"]["codes"]) == 3  # as they were
+
+
+def test_configuration_and_network_are_the_same(space):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        arch = space.sample(rng)
+        ordinary = instantiate(space.config(arch), in_channels=4, num_classes=5, _convert_="all")
+        built = space.build(arch, 4, 5)
+        assert str(ordinary) == str(built)
+        shapes = [
+            {name: tensor.shape for name, tensor in network.state_dict().items()}
+            for network in (ordinary, built)
+        ]
+        assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize(
