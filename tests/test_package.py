@@ -51,7 +51,8 @@ def test_the_wheel_holds_configuration_and_pages(wheel):
     for package in PACKAGES:
         for path in (REPOSITORY / package).rglob("*.py"):
             assert path.relative_to(REPOSITORY).as_posix() in names
-    assert {f"visualize/{name}" for name in ("scene.html", "scene.css", *SCRIPTS)} <= names
+    pages = ("scene.html", "augmentations.html", "gallery.html", "scene.css", *SCRIPTS)
+    assert {f"visualize/{name}" for name in pages} <= names
     for path in (
         *(REPOSITORY / "pc3d" / "weights").iterdir(),
         *(REPOSITORY / "pc3d" / "data" / "descriptions").iterdir(),

@@ -49,6 +49,18 @@ class Raster(NamedTuple):
     level: float
 
 
+class Frame(NamedTuple):
+    """What several pictures have in common.
+
+    Attributes:
+        xyz: [P, 3] metres, the points that a picture holds.
+        spacing: metres between neighbouring points, which discs cover.
+    """
+
+    xyz: NDArray[np.floating]
+    spacing: float
+
+
 class _Camera(NamedTuple):
     """An orthographic view.
 
@@ -69,7 +81,13 @@ class _Camera(NamedTuple):
         return float(np.clip(up / (towards or 1e-9), -_FLATTEST, _FLATTEST))
 
 
-def draw(xyz: NDArray[np.floating], view: Viewpoint | None, width: int, height: int) -> Raster:
+def draw(
+    xyz: NDArray[np.floating],
+    view: Viewpoint | None,
+    width: int,
+    height: int,
+    frame: Frame | None = None,
+) -> Raster:
     """Find what an orthographic view of points shows.
 
     The picture holds all points but those that lie far from most others.
@@ -79,10 +97,14 @@ def draw(xyz: NDArray[np.floating], view: Viewpoint | None, width: int, height: 
         view: where to look from; `overview(xyz)` if None.
         width: in pixels.
         height: in pixels.
+        frame: what camera and discs are made for, so that pictures can be compared; that of the
+            points if None. What lies outside is not drawn.
     """
-    camera = _aim(xyz[:: 1 + len(xyz) // _FRAMING_POINTS], view, width, height)
+    if frame is None:
+        frame = Frame(xyz, point_spacing(xyz))
+    camera = _aim(frame.xyz[:: 1 + len(frame.xyz) // _FRAMING_POINTS], view, width, height)
     pixel_size = camera.pixel_size
-    disc = float(np.clip(_DISC * point_spacing(xyz) / pixel_size, *_DISC_PIXELS))
+    disc = float(np.clip(_DISC * frame.spacing / pixel_size, *_DISC_PIXELS))
     hole = disc * _HOLE / _DISC
     local = (xyz - camera.target).astype(np.float32)
     right, up, depth = camera.axes.T.astype(np.float32) @ local.T
@@ -95,8 +117,8 @@ def draw(xyz: NDArray[np.floating], view: Viewpoint | None, width: int, height: 
     kept = np.flatnonzero(inside & (row >= disc) & (row < padded[0] - disc))
     pixel = (row * padded[1] + column)[kept]
 
-    near = depth[kept] - depth[kept].min()
-    step = max(float(near.max()), disc * pixel_size) / _DEPTHS
+    near = depth[kept] - depth[kept].min(initial=np.inf)
+    step = max(float(near.max(initial=0.0)), disc * pixel_size) / _DEPTHS
     keys = (_DEPTHS + (near / step).astype(np.int64) << 32) | kept
     buffer = _splat(pixel, keys, padded, disc, pixel_size / step)
     buffer = _without_holes(buffer, hole, _HOLE_DEPTH * hole * pixel_size / step)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pc3d.utils.files import write_bytes
 from visualize.geometry import Viewpoint, check_cloud
-from visualize.picture_raster import Raster, draw
+from visualize.picture_raster import Frame, Raster, draw
 
 GAP = 16
 """Pixels between panels."""
@@ -75,8 +75,12 @@ def render_panels(
     *,
     size: tuple[int, int],
     view: Viewpoint | None = None,
+    frame: Frame | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """The panels of `render_png` one by one, each [height, width, 3] uint8 RGB."""
+    """The panels of `render_png` one by one, each [height, width, 3] uint8 RGB.
+
+    `frame`, if given, is what the camera is made for in place of the points themselves.
+    """
     check_cloud(xyz)
     if not panels:
         raise ValueError("render needs at least one panel of colours; got none")
@@ -87,7 +91,7 @@ def render_panels(
                 f"{colors.dtype}. See visualize.palette for classes and scalars."
             )
     width, height = size
-    raster = draw(xyz, view, width * _SUPERSAMPLING, height * _SUPERSAMPLING)
+    raster = draw(xyz, view, width * _SUPERSAMPLING, height * _SUPERSAMPLING, frame)
     light = _light(raster)[..., None]
     seen = (raster.point >= 0)[..., None]
     return [

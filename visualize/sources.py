@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 
 from pc3d.data.columns import fields_of, to_arrays
 from pc3d.data.datasets import SceneReader
@@ -23,7 +25,7 @@ from pc3d.inference.predictor import spec_of
 from pc3d.io.cloud import open_cloud, read_all
 from pc3d.metrics import ConfusionMatrix, scores
 from pc3d.models.weights import read_weights
-from pc3d.utils.run_folder import newest_prediction, read_run
+from pc3d.utils.run_folder import TestedScenes, newest_prediction, read_run
 from visualize.attribution import (
     EXPLAINED,
     Attribution,
@@ -113,23 +115,10 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "", explain: 
             nothing to explain.
     """
     config, _ = read_run(folder)
-    try:
-        tested, name = newest_prediction(folder, split, name)
-    except FileNotFoundError as error:
-        if any((folder / "checkpoints").glob("*.ckpt")):
-            raise
-        raise FileNotFoundError(
-            f"{error}; but {folder / 'checkpoints'} has no checkpoint: train first"
-        ) from error
-    reader: SceneReader = instantiate(config.dataset.reader, _convert_="all")
+    tested, name = tested_scene(folder, split, name)
+    reader = reader_of(config)
     points = reader.read(name, split)
-    prediction = np.load(tested.folder / f"{name}.npy", allow_pickle=False).astype(np.int64)
-    if len(prediction) != len(points):
-        raise ValueError(
-            f"{tested.folder / name}.npy has {len(prediction)} predictions, but scene {name} has "
-            f"{len(points)} points: did the data change since the test?"
-        )
-    check_classes(prediction, reader.spec, f"{tested.folder / name}.npy")
+    prediction = read_prediction(tested, points, reader.spec)
     caption = f"checkpoint {tested.checkpoint_hash}"
     if points.segment is not None:
         caption = f"{_scores_of(prediction, points.segment, reader.spec)}; {caption}"
@@ -159,6 +148,65 @@ def scene_of_run(folder: Path, split: str, name: str, block: str = "", explain: 
         codes=codes,
         grid=passed.grid,
     )
+
+
+def reader_of(config: DictConfig) -> SceneReader:
+    """The reader of the data set that a run was trained on."""
+    reader: SceneReader = instantiate(config.dataset.reader, _convert_="all")
+    return reader
+
+
+def tested_scene(folder: Path, split: str, name: str) -> tuple[TestedScenes, str]:
+    """The newest test of a scene, and its name; arguments are those of `newest_prediction`.
+
+    Raises:
+        FileNotFoundError: no prediction; says whether to test or to train first.
+    """
+    try:
+        return newest_prediction(folder, split, name)
+    except FileNotFoundError as error:
+        if any((folder / "checkpoints").glob("*.ckpt")):
+            raise
+        raise FileNotFoundError(
+            f"{error}; but {folder / 'checkpoints'} has no checkpoint: train first"
+        ) from error
+
+
+def read_prediction(
+    tested: TestedScenes, points: PointSample, spec: DatasetSpec
+) -> NDArray[np.int64]:
+    """[P] int64, the class that test.py predicted for each point of a scene.
+
+    Raises:
+        FileNotFoundError: no prediction of that scene.
+        ValueError: it is damaged, of another length, or of other classes; the file is named.
+    """
+    path = tested.folder / f"{points.name}.npy"
+    try:
+        prediction = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}, the prediction of scene {points.name}, is not there. Run test.py again."
+        ) from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} is damaged: {error}. Run test.py again.") from error
+    if prediction.ndim != 1 or prediction.dtype.kind not in "iu":
+        raise ValueError(
+            f"{path} must hold one class per point, [P] integers; got {list(prediction.shape)} "
+            f"{prediction.dtype}. Run test.py again."
+        )
+    if len(prediction) != len(points):
+        raise ValueError(
+            f"{path} has {len(prediction)} predictions, but scene {points.name} has "
+            f"{len(points)} points: did the data change since the test? Run test.py again."
+        )
+    check_classes(prediction, spec, str(path))
+    if len(prediction) and prediction.min() < 0:
+        raise ValueError(
+            f"{path}: {int((prediction < 0).sum())} points have no class, but test.py gives every "
+            "point one. Run test.py again."
+        )
+    return prediction.astype(np.int64)
 
 
 def _explained(found: Attribution, target: Target | None, spec: DatasetSpec) -> str:

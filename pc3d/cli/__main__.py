@@ -15,6 +15,8 @@ VERBS = {
     "eval": ("pc3d.cli.evaluate", "compare labelled files: pred=... truth=..."),
     "export": ("pc3d.cli.export", "the network of a run as one file: run=... out=..."),
     "view": ("visualize.__main__", "write a page that shows a scene: run=... scene=..."),
+    "gallery": ("pc3d.cli.gallery", "a page of a tested split, worst scenes first: run=..."),
+    "augmentations": ("pc3d.cli.augmentations", "what augmentation does: dataset=... scene=..."),
     "profile": ("pc3d.cli.profile", "what a network costs, module by module: model=..."),
     "doctor": ("pc3d.cli.doctor", "what is installed and which kernel serves each op"),
 }
@@ -24,7 +26,7 @@ def main() -> None:
     """Run a verb as if its module had been started with `python -m`."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb not in VERBS:
-        lines = [f"  pc3d {name:8} {text}" for name, (_, text) in VERBS.items()]
+        lines = [f"  pc3d {name:13} {text}" for name, (_, text) in VERBS.items()]
         sys.stderr.write("usage:\n" + "\n".join(lines) + "\n")
         raise SystemExit(0 if verb in ("-h", "--help") else 2)
     del sys.argv[1]

@@ -19,11 +19,12 @@ PATH_KEYS = (
     "pred_column",
     "truth_column",
     "data",
+    "scene",
     "paths.data_dir",
     "paths.cache_dir",
     "dataset.reader.root",
 )
-"""Keys whose values are file names: any character is legal in them."""
+"""Keys whose values are names of files or scenes: any character is legal in them."""
 
 
 def key_of(argument: str) -> str:

@@ -61,6 +61,14 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     return program
 
 
+def choices_of(name: str, overrides: Sequence[str]) -> dict[str, str]:
+    """What is chosen of every group of `conf/<name>.yaml`, such as `augment`."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(name, list(overrides), return_hydra_config=True)
+    return dict(config.hydra.runtime.choices)
+
+
 def _explain_missing(error: MissingConfigException) -> Exception:
     missing = str(error.missing_cfg_file or "")
     if not missing.startswith("recipe/"):

@@ -35,6 +35,7 @@ from pc3d.utils.run_folder import checkpoint_path, read_run, read_training
 from tests.cli.conftest import finish, program
 from tests.conftest import COUNTS, TINY
 from visualize.__main__ import main as show
+from visualize.split_counts import count_split, doubts
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,8 @@ def test_a_tested_run_shows_itself(trained, call, tmp_path, capsys):
     assert "scene.html: " in capsys.readouterr().out
     page = (tmp_path / "scene.html").read_text()
     assert all(text in page for text in ("ground truth", "prediction", "this scene: mIoU"))
+    split, _ = count_split(trained, "test")
+    assert split.scores.miou == result_of(trained)["miou"] and doubts(split) == []
     with pytest.raises(SystemExit, match="has no predictions of split train"):
         show([f"run={trained}", "split=train"])
     with pytest.raises(SystemExit, match="no prediction of scene 'nowhere'"):
@@ -346,27 +349,6 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen, seconds: f
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
         time.sleep(0.02)
-
-
-def test_torchrun_shares_one_run_folder(start, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    quick = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
-    finish(start(*launcher, "--master-port", "29541", program("train.py")[1], *TINY, *quick))
-    (run,) = (tmp_path / "logs" / "train" / "runs").iterdir()
-    assert (run / "checkpoints" / "last.ckpt").is_file()
-
-
-def test_lightning_launcher_shares_one_run_folder(start, tmp_path):
-    quick = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
-    finish(start(sys.executable, "-m", "pc3d.cli", "train", *TINY, *quick))
-    (run,) = (tmp_path / "logs" / "train" / "runs").iterdir()
-    assert (run / "checkpoints" / "last.ckpt").is_file()
-
-
-def test_a_sweep_with_two_processes_per_job_is_refused(start):
-    process = start(*program("train.py"), "-m", *TINY, "trainer=ddp_cpu", "seed=1,2")
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode != 0 and "a sweep (-m) cannot have 2 processes" in output
 
 
 def test_what_an_export_says(trained, call, tmp_path):

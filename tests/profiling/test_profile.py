@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,8 @@ from pc3d.models import SegmentationOutput
 from pc3d.profiling import Cost, multiply_adds, profile
 from pc3d.profiling.batches import generated_batch, maker
 from pc3d.profiling.budget import Trial, largest_scene, need
-from pc3d.sparse import Batch
+from pc3d.profiling.subject import Subject
+from pc3d.sparse import Batch, CoordSet
 from tests.profiling.scenes import make_batch, small_network
 
 
@@ -23,8 +25,10 @@ class FirstChannels(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
+        self.modes: list[bool] = []
 
     def forward(self, batch: Batch) -> SegmentationOutput:
+        self.modes.append(self.training)
         return SegmentationOutput(batch.voxels.feats[:, :5] * self.weight)
 
 
@@ -156,3 +160,36 @@ def test_the_batch_itself_is_needed_too():
     features = batch.voxels.with_feats(wide)
     found = need(FirstChannels(), lambda: replace(batch, voxels=features), training=False)[1]
     assert wide.nbytes < found < 1.1 * wide.nbytes
+
+
+def test_time_is_taken_in_evaluation_and_in_training():
+    network = FirstChannels()
+    Subject(network, make_batch, None).turn(by_scope=False)
+    assert network.modes == [False, True]
+
+
+def test_the_first_passes_are_not_timed():
+    class Starting(FirstChannels):
+        num_passes = 0
+
+        def forward(self, batch: Batch) -> SegmentationOutput:
+            Starting.num_passes += 1
+            if Starting.num_passes <= 4:  # two turns, each in evaluation and in training
+                time.sleep(0.3)
+            return super().forward(batch)
+
+    found = profile(Starting(), make_batch, warmup=1, runs=1)
+    assert Starting.num_passes > 4
+    assert found.totals.inference < 0.3 and found.parts.forward < 0.3
+
+
+def test_maps_belong_to_the_forward_pass_of_training(monkeypatch):
+    build = CoordSet.down
+
+    def slow(self: CoordSet) -> object:
+        time.sleep(0.01)
+        return build(self)
+
+    monkeypatch.setattr(CoordSet, "down", slow)
+    found = profile(small_network(), make_batch, warmup=1, runs=1)
+    assert found.parts.forward > 0.95 * found.totals.forward > 0.08  # eight convolutions ask

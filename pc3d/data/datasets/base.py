@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from pc3d.data.sample import PointSample, VoxelSample
 from pc3d.data.spec import DatasetSpec
-from pc3d.data.transforms.base import Mix, Transform
+from pc3d.data.transforms.base import Mix, OtherScenes, Transform
 from pc3d.data.transforms.mixing import join
 from pc3d.data.voxelize import CropVoxels, Voxelize
 
@@ -169,12 +169,16 @@ class SceneDataset(Dataset[VoxelSample]):
         voxels = self.voxelize(sample)
         return voxels if self.crop is None else self.crop(voxels, rng)
 
+    def others(self, index: int) -> OtherScenes:
+        """What the mixes of the scene with this index draw from."""
+        return _OtherScenes(self, index)
+
     def _rng(self, epoch: int, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, index])
 
     def _transformed(self, index: int, rng: np.random.Generator) -> PointSample:
         sample = self.reader.read(self.scenes[index], self.split)
-        others = _OtherScenes(self, index)
+        others = self.others(index)
         for mix in self.mixes:
             sample = mix(sample, others, rng)
         for transform in self.transforms:

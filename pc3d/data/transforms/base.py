@@ -19,6 +19,9 @@ class Transform(Protocol):
     It never modifies its sample, and the same sample and generator state give the same result. One
     that draws nothing and keeps every point in its place says so with a class attribute
     `legal_in_eval = True`; all others are for training only.
+
+    A transform or mix that makes sense for one kind of scenes only says so with a class attribute:
+    `for_lidar = True` (single scans with the sensor at zero) or `for_lidar = False` (others).
     """
 
     def __call__(self, sample: PointSample, rng: np.random.Generator) -> PointSample: ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import pi
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class InstanceCutMix:
         FileNotFoundError: when called, if there is no bank.
     """
 
+    for_lidar: ClassVar[bool] = True
     bank: str | Path
     num_instances: int = 10
     scale: Sequence[float] = (0.9, 1.1)

@@ -202,6 +202,7 @@ class ElasticDistortion:
         p: probability of the transform.
     """
 
+    for_lidar: ClassVar[bool] = False
     distortion_params: Sequence[Sequence[float]] = ((0.2, 0.4), (0.8, 1.6))
     p: float = 0.95
 

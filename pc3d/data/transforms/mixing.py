@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,7 @@ class LaserMix:
         p: probability of the mix.
     """
 
+    for_lidar: ClassVar[bool] = True
     num_areas: Sequence[int] = (3, 4, 5, 6)
     pitch: Sequence[float] = (-25.0, 3.0)
     p: float = 1.0
@@ -145,6 +147,7 @@ class PolarMix:
         p: probability of the mix.
     """
 
+    for_lidar: ClassVar[bool] = True
     classes: Sequence[str]
     swap: float = 0.5
     paste: float = 1.0
