@@ -13,6 +13,7 @@ from torch import nn
 
 from pc3d.cli.launch import is_rank_zero
 from pc3d.data.datamodule import SegmentationDataModule
+from pc3d.data.datasets import HoldOut
 from pc3d.data.views import Voting
 from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
@@ -26,8 +27,11 @@ _OPTIMIZATION = ("optimizer", "scheduler")
 
 
 def build_data(config: DictConfig) -> SegmentationDataModule:
-    """The data module of a configuration."""
+    """The data module of a configuration; without the training scenes that the task holds out."""
     data: SegmentationDataModule = instantiate(config.dataset, _convert_="all")
+    fraction = config.task.get("holdout", 0) if "task" in config else 0
+    if fraction:
+        data.reader = HoldOut(data.reader, fraction)
     return data
 
 

@@ -27,6 +27,8 @@ class SupernetTask(SegmentationTask):
         class_names, max_eval_voxels, loss, optimizer, scheduler, facts, voxel_label: see
             `SegmentationTask`.
         sandwich: keyword arguments of `Sandwich`.
+        holdout: fraction of the training scenes that the search chooses by and training does not
+            see (`pc3d.data.datasets.HoldOut`); 0 for none.
 
     Raises:
         ValueError: a network that is no supernet; see `Sandwich` and `SegmentationTask`.
@@ -46,6 +48,7 @@ class SupernetTask(SegmentationTask):
         facts: dict[str, Any] | None = None,
         voxel_label: str = "majority",
         sandwich: Mapping[str, Any] | None = None,
+        holdout: float = 0.0,
     ) -> None:
         if not isinstance(network, Supernet):
             raise ValueError(
@@ -62,7 +65,7 @@ class SupernetTask(SegmentationTask):
             facts=facts,
             voxel_label=voxel_label,
         )
-        self.sandwich = Sandwich(**(sandwich or {}))
+        self.sandwich, self.holdout = Sandwich(**(sandwich or {})), holdout
 
     def on_fit_start(self) -> None:
         if self.trainer.precision == "16-mixed":
