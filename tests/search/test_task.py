@@ -7,12 +7,18 @@ import signal
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import pc3d
+from pc3d.cli import profile as profile_program
 from pc3d.cli import test as test_program
 from pc3d.cli import train as train_program
+from pc3d.cli.build import build_data
+from pc3d.cli.config import compose_config
+from pc3d.data.datasets import ScanNet
 from pc3d.models import MinkUNet
 from pc3d.search import Sandwich, SupernetTask
 from pc3d.search.task import distillation
@@ -22,6 +28,7 @@ from tests.cli.test_programs import wait_for
 from tests.conftest import TINY
 from tests.profiling.scenes import make_batch
 from tests.search.spaces import supernet
+from visualize.__main__ import main as show
 
 SMALL = (
     "task=supernet",
@@ -176,6 +183,36 @@ def test_a_supernet_is_trained_resumed_and_tested(call, start, tmp_path, capsys)
     capsys.readouterr()
     call(test_program.main, [f"run={whole}"])
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_a_supernet_is_looked_at_as_its_largest_network(call, tmp_path, capsys, data_dir):  # noqa: F811
+    """Label files, show a scene with the codes that were chosen, count the work of every module."""
+    run, tiny = tmp_path / "run", "model.genes.width=[[8],[8],[8],[8],[8],[8],[8],[8]]"
+    arguments = [*TINY, "task=supernet", "model=voxel_tr_supernet_s", tiny, "trainer.max_epochs=1"]
+    call(train_program.main, arguments, run)
+    call(test_program.main, [f"run={run}"])
+    (scene, *_) = sorted((run / "predictions").rglob("*.npy"))
+    out = tmp_path / "a.html"
+    show([f"run={run}", f"scene={scene.stem}", f"out={out}", "max_points=500"])
+    page = out.read_text(encoding="utf-8")
+    assert "chosen code" in page and "decoder.1.0" in page
+    points = ScanNet(data_dir / "synthetic").read(scene.stem, "test")
+    found = pc3d.load(run).predict(points.xyz, points.color, extent=1e6)
+    assert (found.classes == np.load(scene)).mean() > 0.99
+    capsys.readouterr()
+    profiled = ["task=supernet", "model=voxel_tr_supernet_s", tiny, "voxels=300"]
+    call(profile_program.main, [*profiled, "runs=1", "warmup=1", "depth=2"])
+    assert "backbone.encoder" in capsys.readouterr().out
+
+
+def test_training_does_not_see_what_is_held_out(data_dir, monkeypatch):
+    monkeypatch.setenv("PC3D_DATA", str(data_dir))
+    data = build_data(compose_config("config", [*TINY, *SMALL, "task.holdout=0.3"]))
+    train, held = data.reader.scenes("train"), data.reader.scenes("holdout")
+    assert (len(train), len(held)) == (2, 1) and not {*train} & {*held}
+    assert list(data.train_dataloader().dataset.scenes) == train
+    whole = build_data(compose_config("config", [*TINY, *SMALL, "task.holdout=0"]))
+    assert len(whole.reader.scenes("train")) == 3
 
 
 def test_two_processes_train_a_supernet(start, tmp_path):  # noqa: F811
