@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from pc3d.cli.build import build_data, build_task
 from pc3d.data.collate import collate
 from pc3d.data.datasets.base import SampleKey, SceneDataset
+from pc3d.models.api import ordinary
 from pc3d.models.checkpoint import check_facts, load_network, read_checkpoint
 from pc3d.models.point_transformer import PointTransformer
 from pc3d.sparse import Batch
@@ -80,12 +81,12 @@ def pass_of_run(
     if path is None:
         if target is not None:
             raise ValueError(f"explain= needs the checkpoint {tested.checkpoint_hash}: {GONE}")
-        codes = " and chosen codes" if choices_of(task.network) else ""
+        codes = " and chosen codes" if choices_of(ordinary(task.network)) else ""
         return RunPass(grid, cut, None, f"confidence{codes} not known: {GONE}")
     checkpoint = read_checkpoint(path)
     check_facts(checkpoint["pc3d"], data.facts(), str(path))
     load_network(task.network, checkpoint, str(path))
-    network = task.network.eval().requires_grad_(False)
+    network = ordinary(task.network).eval().requires_grad_(False)
     seen = one_pass(network, batch, task.max_eval_voxels)
     attribution = None
     if target is not None:
@@ -97,7 +98,7 @@ def pass_of_run(
     remarks = []
     if not tested.folder.name.startswith("single"):
         remarks.append("confidence and entropy are of one pass, the prediction of several")
-    if choices_of(task.network) and isinstance(task.network, PointTransformer):
+    if choices_of(network) and isinstance(network, PointTransformer):
         remarks.append("codes of queries and keys are not shown: they have no neighbourhoods")
     return RunPass(grid, cut, seen, "; ".join(remarks), attribution)
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from pc3d.cli.launch import is_rank_zero
 from pc3d.data.datamodule import SegmentationDataModule
+from pc3d.data.datasets import HoldOut
 from pc3d.data.views import Voting
 from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
+from pc3d.search import Supernet, SupernetTask
 from pc3d.tasks import SegmentationTask
 from pc3d.tasks.training_record import TrainingRecord
 
@@ -25,8 +27,11 @@ _OPTIMIZATION = ("optimizer", "scheduler")
 
 
 def build_data(config: DictConfig) -> SegmentationDataModule:
-    """The data module of a configuration."""
+    """The data module of a configuration; without the training scenes that the task holds out."""
     data: SegmentationDataModule = instantiate(config.dataset, _convert_="all")
+    fraction = config.task.get("holdout", 0) if "task" in config else 0
+    if fraction:
+        data.reader = HoldOut(data.reader, fraction)
     return data
 
 
@@ -54,6 +59,11 @@ def build_task(
         facts=facts(config, data),
         **parts,
     )
+    if isinstance(network, Supernet) and not isinstance(task, SupernetTask):
+        raise ValueError(
+            "model is a supernet: with this task only its largest network would learn. Add "
+            "task=supernet"
+        )
     return task
 
 

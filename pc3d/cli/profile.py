@@ -35,6 +35,7 @@ from pc3d.cli.profile_tables import agreement, table_of_modules, table_of_sweep,
 from pc3d.data.collate import collate
 from pc3d.data.datamodule import SegmentationDataModule
 from pc3d.data.datasets.base import SampleKey, SceneDataset
+from pc3d.models.api import ordinary
 from pc3d.profiling import Profile, profile
 from pc3d.profiling.batches import GENERATED, generated_batch, maker
 from pc3d.profiling.budget import Trial, largest_scene, need
@@ -116,7 +117,7 @@ class Request:
         if self.channels != 1:
             _scale(config.model, self.channels)
         data = build_data(config)
-        return build_network(config, data).to(self.device), data
+        return ordinary(build_network(config, data)).to(self.device), data
 
 
 def _scale(model: DictConfig, factor: float) -> None:

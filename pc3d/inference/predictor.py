@@ -19,6 +19,7 @@ from pc3d.data.spec import DatasetSpec
 from pc3d.data.transforms.base import Transform
 from pc3d.data.voxelize import Voxelize
 from pc3d.inference.windows import Rows, Scores, bounded_extent, columns, votes
+from pc3d.models.api import ordinary
 from pc3d.models.weights import Weights, build_network
 from pc3d.sparse import Batch
 from pc3d.tasks.tiling import predict_points
@@ -93,7 +94,7 @@ class Predictor:
         transforms = build_trusted(list(facts["transforms"]), _TRANSFORMS, weights.source)
         network = build_network(weights, num_channels(voxelize.features), spec.num_classes)
         return cls(
-            network=network.to(device),
+            network=ordinary(network).to(device),
             spec=spec,
             voxelize=voxelize,
             transforms=tuple(transforms),

@@ -4,6 +4,7 @@ from pc3d.models.api import SegmentationModel, SegmentationOutput, TransferableM
 from pc3d.models.minkunet import MinkUNet
 from pc3d.models.point_transformer import PointTransformer
 from pc3d.models.spvcnn import PointBranch
+from pc3d.models.staged_unet import StagedUNet
 from pc3d.models.voxel_transformer import VoxelTransformer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "PointTransformer",
     "SegmentationModel",
     "SegmentationOutput",
+    "StagedUNet",
     "TransferableModel",
     "VoxelTransformer",
 ]

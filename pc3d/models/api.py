@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pc3d.sparse import Batch
 
@@ -65,3 +65,9 @@ class TransferableModel(SegmentationModel, Protocol):
 
     @property
     def class_axes(self) -> Mapping[str, int]: ...
+
+
+def ordinary(network: nn.Module) -> nn.Module:
+    """The network itself; of a supernet (`pc3d.search`), its largest network: one to look into."""
+    extract: Callable[[], nn.Module] | None = getattr(network, "extract", None)
+    return network if extract is None else extract()

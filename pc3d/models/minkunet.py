@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from pc3d.models.api import SegmentationOutput
-from pc3d.models.spvcnn import run_backbone
-from pc3d.models.unet import HEAD_AXES, STEM_AXES, UNet, conv_stem, decoder_stages
-from pc3d.sparse import Batch
+from pc3d.models.staged_unet import StagedUNet, check_lengths
+from pc3d.models.unet import UNet
 
 
-class MinkUNet(nn.Module):
+class MinkUNet(StagedUNet):
     """A sparse residual U-Net with one linear head; `conf/model/minkunet*.yaml` are its sizes.
 
     Args:
@@ -26,10 +23,10 @@ class MinkUNet(nn.Module):
         stem_kernel_size: 3 or 5.
         expand_down: down convolutions widen (CodedVTR) instead of the first block (Choy et al.).
         point_branch: makes a branch of points beside the U-Net, `PointBranch` for SPVCNN.
-    """
 
-    channel_axes: ClassVar[Mapping[str, int]] = STEM_AXES
-    class_axes: ClassVar[Mapping[str, int]] = HEAD_AXES
+    Raises:
+        ValueError: another number of widths than of depths, or an odd one.
+    """
 
     def __init__(
         self,
@@ -44,18 +41,19 @@ class MinkUNet(nn.Module):
         expand_down: bool = False,
         point_branch: Callable[[UNet], nn.Module] | None = None,
     ) -> None:
-        super().__init__()
-        stem = conv_stem(in_channels, stem_channels, stem_kernel_size, stem_depth)
-        self.backbone = UNet(stem, stem_channels, widths, depths, expand_down=expand_down)
-        self.point_branch = None if point_branch is None else point_branch(self.backbone)
-        self.head = nn.Linear(self.backbone.out_channels, num_classes)
-
-    @property
-    def decoder_stages(self) -> Mapping[str, int]:
-        """See `pc3d.models.api.StagedModel`."""
-        return decoder_stages(self.backbone)
-
-    def forward(self, batch: Batch) -> SegmentationOutput:
-        """Logits [N, num_classes] at the voxels of the batch."""
-        x = run_backbone(self.backbone, self.point_branch, batch.voxels)
-        return SegmentationOutput(self.head(x.feats))
+        check_lengths(widths=widths, depths=depths)
+        middle = len(widths) // 2
+        down = widths if expand_down else (stem_channels, *widths)
+        transitions = [*down[:middle], *widths[middle:]]
+        super().__init__(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            stages=[
+                {"width": width, "depth": depth, "transition": transition}
+                for width, depth, transition in zip(widths, depths, transitions, strict=True)
+            ],
+            stem_channels=stem_channels,
+            stem_depth=stem_depth,
+            stem_kernel_size=stem_kernel_size,
+            point_branch=point_branch,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from torch import nn
 
@@ -18,62 +19,63 @@ HEAD_AXES: Mapping[str, int] = MappingProxyType({"head.weight": 0, "head.bias": 
 """`TransferableModel.class_axes` of a network with the linear layer `head`."""
 
 
+class Stage(NamedTuple):
+    """A stage of a U-Net.
+
+    Attributes:
+        width: channels that it gives.
+        depth: number of blocks.
+        transition: channels that the down or up convolution before the blocks gives.
+        block: makes one block.
+    """
+
+    width: int
+    depth: int
+    transition: int
+    block: BlockFactory = BasicBlock
+
+
 class UNet(nn.Module):
     """A U-Net of n stages down and n stages up over any stem and any block.
 
-    An encoder stage is a 2x2x2 convolution with stride 2 and `depths[i]` blocks; a decoder stage is
-    the transposed convolution, concatenation of the skip, and its blocks.
+    An encoder stage is a 2x2x2 convolution with stride 2 and its blocks; a decoder stage is the
+    transposed convolution, concatenation of the skip, and its blocks.
 
     Args:
         stem: module from the input to `stem_channels` at stride 1.
         stem_channels: its output channels.
-        widths: 2n output channels: n encoder stages, then n decoder stages.
-        depths: 2n block counts, in the same order.
-        block: makes one block; or 2n of them, one per stage.
-        expand_down: the down convolution already has the stage's width (as in CodedVTR); otherwise
-            it keeps its input's and the first block widens (as in Choy et al.).
+        stages: 2n of them: n of the encoder, then n of the decoder.
 
     Attributes:
         widths: channels behind the stem and behind every stage.
 
     Raises:
-        ValueError: `widths` and `depths` do not have the same even length.
+        ValueError: no stages, or an odd number.
     """
 
-    def __init__(
-        self,
-        stem: nn.Module,
-        stem_channels: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        block: BlockFactory | Sequence[BlockFactory] = BasicBlock,
-        expand_down: bool = False,
-    ) -> None:
+    def __init__(self, stem: nn.Module, stem_channels: int, stages: Sequence[Stage]) -> None:
         super().__init__()
-        blocks = [block] * len(widths) if callable(block) else block
-        if not len(widths) == len(depths) == len(blocks) or len(widths) % 2 or not widths:
+        if not stages or len(stages) % 2:
             raise ValueError(
-                "widths, depths and blocks need one entry per stage, encoder then decoder; got "
-                f"{len(widths)}, {len(depths)} and {len(blocks)}"
+                f"a U-Net needs as many stages up as down, at least one; got {len(stages)} in all"
             )
-        num_stages = len(widths) // 2
-        encoder = zip(widths[:num_stages], depths[:num_stages], blocks[:num_stages], strict=True)
-        decoder = zip(widths[num_stages:], depths[num_stages:], blocks[num_stages:], strict=True)
-        self.stem, self.widths = stem, (stem_channels, *widths)
+        num_stages = len(stages) // 2
+        self.stem, self.widths = stem, (stem_channels, *(stage.width for stage in stages))
         self.down, self.encoder = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         channels = stem_channels
         skips = []
-        for width, depth, make in encoder:
+        for stage in stages[:num_stages]:
             skips.append(channels)
-            down_channels = width if expand_down else channels
-            self.down.append(ConvBlock(DownConv3d(channels, down_channels), down_channels))
-            self.encoder.append(stage(make, down_channels, width, depth))
-            channels = width
-        for width, depth, make in decoder:
-            self.up.append(ConvBlock(UpConv3d(channels, width), width))
-            self.decoder.append(stage(make, width + skips.pop(), width, depth))
-            channels = width
+            between = stage.transition
+            self.down.append(ConvBlock(DownConv3d(channels, between), between))
+            self.encoder.append(blocks_of(stage, between))
+            channels = stage.width
+        for stage in stages[num_stages:]:
+            between = stage.transition
+            self.up.append(ConvBlock(UpConv3d(channels, between), between))
+            self.decoder.append(blocks_of(stage, between + skips.pop()))
+            channels = stage.width
         self.out_channels = channels
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -111,7 +113,7 @@ def conv_stem(in_channels: int, channels: int, kernel_size: int, depth: int = 1)
     return nn.Sequential(*(ConvBlock(conv, channels) for conv in convs))
 
 
-def stage(block: BlockFactory, in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
-    """`depth` blocks in a row; the first one changes the width."""
-    widths = [in_channels] + [out_channels] * (depth - 1)
-    return nn.Sequential(*(block(width, out_channels) for width in widths))
+def blocks_of(stage: Stage, in_channels: int) -> nn.Sequential:
+    """The blocks of a stage in a row; the first one changes the width."""
+    widths = [in_channels] + [stage.width] * (stage.depth - 1)
+    return nn.Sequential(*(stage.block(width, stage.width) for width in widths))

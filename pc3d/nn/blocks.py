@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
 from torch import nn, relu_
 
 from pc3d.nn.conv import PointwiseConv, SubmanifoldConv3d
 from pc3d.nn.norm import BatchNorm, PointNorm, point_norm
 from pc3d.sparse import SparseTensor
+
+
+class SharedBlock(Protocol):
+    """A block whose weights smaller ones can share; see `pc3d.search`.
+
+    Attributes:
+        input_axes: of its tensors that have an entry per channel of the input, which axis that is.
+        stacked_axes: tensors that stack several of one width along an axis: which axis, how many.
+    """
+
+    input_axes: ClassVar[Mapping[str, int]]
+    stacked_axes: ClassVar[Mapping[str, tuple[int, int]]]
 
 
 class ConvBlock(nn.Module):
@@ -37,6 +52,9 @@ class BasicBlock(nn.Module):
 
     Shape: [N, C_in] to [N, C_out].
     """
+
+    input_axes: ClassVar[Mapping[str, int]] = {"conv1.conv.weight": 1, "shortcut.0.weight": 1}
+    stacked_axes: ClassVar[Mapping[str, tuple[int, int]]] = {}
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

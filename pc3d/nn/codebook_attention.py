@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -229,6 +229,9 @@ class VoxelTransformerBlock(nn.Module):
 
     Shape: [N, C_in] to [N, C_out].
     """
+
+    input_axes: ClassVar[Mapping[str, int]] = {"prelude.conv.weight": 1, "shortcut.weight": 1}
+    stacked_axes: ClassVar[Mapping[str, tuple[int, int]]] = {}
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ near and dense, far and sparse, and in the pre-norm form of today's transformers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,12 @@ class LocalAttentionBlock(nn.Module):
 
     Shape: [N, C_in] to [N, C_out].
     """
+
+    input_axes: ClassVar[Mapping[str, int]] = {"prelude.conv.weight": 1, "shortcut.weight": 1}
+    stacked_axes: ClassVar[Mapping[str, tuple[int, int]]] = {
+        "attention.qkv.weight": (0, 3),
+        "attention.qkv.bias": (0, 3),
+    }
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import cuda_ops
 from pc3d.data.view_dataset import ViewBatch
 from pc3d.data.views import Voting
 from pc3d.metrics import ConfusionMatrix, SceneCounts, SplitCounts, count_scene, scores
+from pc3d.models.api import SegmentationOutput
 from pc3d.models.checkpoint import KEY
 from pc3d.sparse import Batch
 from pc3d.tasks.auxiliary import AuxiliaryHeads
@@ -128,21 +129,28 @@ class SegmentationTask(pl.LightningModule):
             The sum, a scalar; and the auxiliary losses by name: the network's as they are in it,
             those of the decoder's stages before they are averaged and weighed.
         """
-        assert self.loss is not None
         heads = self.auxiliary
         with nullcontext({}) if heads is None else heads.listen(self.network) as seen:
             output = self.network(batch)
+        loss, target = self.loss_of(output, batch)
+        if heads is None:
+            return loss, output.aux_losses
+        assert self.loss is not None
+        at_voxels = output.support == "voxel"
+        labels = target if at_voxels else self._voxel_labels(batch)
+        stages = heads(seen, batch.voxels.coords, labels, self.loss)
+        mean = torch.stack(list(stages.values())).mean()
+        return loss + self.aux_weight * mean, {**output.aux_losses, **stages}
+
+    def loss_of(self, output: SegmentationOutput, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The loss of an output with its auxiliary losses, and the labels at its support."""
+        assert self.loss is not None
         at_voxels = output.support == "voxel"
         target = self._voxel_labels(batch) if at_voxels else batch.points.segment
         loss: Tensor = self.loss(output.logits, target)
         for value in output.aux_losses.values():
             loss = loss + value
-        if heads is None:
-            return loss, output.aux_losses
-        labels = target if at_voxels else self._voxel_labels(batch)
-        stages = heads(seen, batch.voxels.coords, labels, self.loss)
-        mean = torch.stack(list(stages.values())).mean()
-        return loss + self.aux_weight * mean, {**output.aux_losses, **stages}
+        return loss, target
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         at_points = predict_points(self.network, batch, self.max_eval_voxels)

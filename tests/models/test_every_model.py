@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -16,10 +14,9 @@ from pc3d.data.voxelize import Voxelize
 from pc3d.sparse import Batch
 from tests.attack import CLOUDS
 from tests.models.test_point_transformer import rooms
-from tests.models.test_sizes import CONF
+from tests.models.test_sizes import NETWORKS
 from tests.sparse import test_point_set as points
 
-EVERY = sorted(Path(path).stem for path in (CONF / "model").glob("*.yaml"))
 FAMILIES = ["minkunet14a", "spvcnn_cr0p5", "voxel_tr_t", "voxel_tr_spv", "voxel_tr_fusion"]
 FAMILIES += ["voxel_tr_vq", "votr_a", "dwconv_a", "ptv1", "ptv1_vq"]
 VOXELIZE = Voxelize(voxel_size=0.2, features=("color", "height"))
@@ -46,7 +43,7 @@ def trained(name: str, batch: Batch, steps: int, dtype: torch.dtype) -> tuple[nn
     return network, losses
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_two_steps(name):
     batch = batch_of(rooms(1, 120, 40))
     network, losses = trained(name, batch, 2, torch.float32)

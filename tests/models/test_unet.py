@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pc3d.models.unet import UNet
+from pc3d.models.unet import Stage, UNet
 from pc3d.nn import ConvBlock, SubmanifoldConv3d
 from pc3d.sparse import SparseTensor
 from tests.attack import CLOUDS
@@ -25,10 +25,11 @@ class Recorder(nn.Module):
         return x.with_feats(self.linear(x.feats))
 
 
-def trace(**arguments: object) -> tuple[list[tuple[int, int, int]], SparseTensor, UNet]:
+def trace(*stages: tuple[int, int, int]) -> tuple[list[tuple[int, int, int]], SparseTensor, UNet]:
     log: list[tuple[int, int, int]] = []
     stem = ConvBlock(SubmanifoldConv3d(3, 5), 5)
-    network = UNet(stem, 5, block=lambda i, o: Recorder(log, i, o), **arguments)
+    made = [Stage(*stage, block=lambda i, o: Recorder(log, i, o)) for stage in stages]
+    network = UNet(stem, 5, made)
     coords = coords_of(CLOUDS["two"])
     x = SparseTensor(coords, torch.ones(len(coords), 3))
     y = network(x)
@@ -38,7 +39,7 @@ def trace(**arguments: object) -> tuple[list[tuple[int, int, int]], SparseTensor
 
 
 def test_stages_and_skips_of_a_two_level_network():
-    log, _, network = trace(widths=[7, 11, 13, 17], depths=[1, 2, 1, 2])
+    log, _, network = trace((7, 1, 5), (11, 2, 7), (13, 1, 13), (17, 2, 17))
     assert log == [
         (2, 5, 7),
         (4, 7, 11),
@@ -51,15 +52,16 @@ def test_stages_and_skips_of_a_two_level_network():
     assert [b.conv.out_channels for b in network.up] == [13, 17]
 
 
-def test_expand_down_widens_in_the_down_convolution():
-    log, _, network = trace(widths=[7, 11, 13, 17], depths=[1, 1, 1, 1], expand_down=True)
-    assert log == [(2, 7, 7), (4, 11, 11), (2, 13 + 7, 13), (1, 17 + 5, 17)]
-    assert [b.conv.out_channels for b in network.down] == [7, 11]
+def test_transitions_between_stages():
+    log, _, network = trace((7, 1, 3), (11, 1, 11), (13, 1, 6), (17, 1, 4))
+    assert log == [(2, 3, 7), (4, 11, 11), (2, 6 + 7, 13), (1, 4 + 5, 17)]
+    assert [b.conv.out_channels for b in network.down] == [3, 11]
+    assert [b.conv.out_channels for b in network.up] == [6, 4]
 
 
 def test_the_skip_carries_the_encoders_features():
     """With the up path silenced, the output is a function of the stem alone."""
-    _, _, network = trace(widths=[7, 13], depths=[1, 1])
+    _, _, network = trace((7, 1, 5), (13, 1, 13))
     coords = coords_of(CLOUDS["two"])
     x = SparseTensor(coords, torch.randn(len(coords), 3))
     network.eval()
@@ -71,9 +73,7 @@ def test_the_skip_carries_the_encoders_features():
     torch.testing.assert_close(network(x).feats, expected + decoder.bias)
 
 
-@pytest.mark.parametrize(
-    "widths, depths", [([8, 8], [1]), ([8, 8, 8], [1, 1, 1]), ([], [])], ids=str
-)
-def test_refuses_unpaired_stages(widths, depths):
-    with pytest.raises(ValueError, match="one entry per stage"):
-        UNet(nn.Identity(), 4, widths, depths)
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_refuses_unpaired_stages(number):
+    with pytest.raises(ValueError, match=f"as many stages up as down.*got {number}"):
+        UNet(nn.Identity(), 4, [Stage(8, 1, 8)] * number)
