@@ -178,6 +178,7 @@ def test_attention_times_everything(tmp_path):
     assert attention.main(["channels=none"]) == 2
 
 
+@pytest.mark.slow
 def test_vector_attention_times_both_and_weighs_them(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_attention, "SIZES", vector_attention.SIZES[1:])
     out = tmp_path / "v.json"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from tests.cli.conftest import finish, program
 from tests.conftest import TINY
 
@@ -16,6 +18,7 @@ def test_torchrun_shares_one_run_folder(start, tmp_path):
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_lightning_launcher_shares_one_run_folder(start, tmp_path):
     quick = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
     finish(start(sys.executable, "-m", "pc3d.cli", "train", *TINY, *quick))

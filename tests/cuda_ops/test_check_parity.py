@@ -20,6 +20,7 @@ SUBMANIFOLD = FEATURE_CASES["sparse_conv submanifold"]
 true_conv, true_attention = cuda_ops.sparse_conv, cuda_ops.codebook_attention
 
 
+@pytest.mark.slow
 def test_every_op_passes_on_every_scene():
     rows = check_parity(CPU, SCENES)
     assert [row for row in rows if not row.passed] == []

@@ -204,6 +204,7 @@ def test_a_file_that_is_no_library(monkeypatch, caplog):
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_the_widest_set_compiles_without_warnings(tmp_path):
     """Also where this processor cannot run it."""
     found = compiler.find_compiler()

@@ -39,10 +39,11 @@ def net() -> Supernet:
     return network
 
 
-def test_two_hundred_subnets_are_equal_to_the_bit(net):
+@pytest.mark.parametrize("number", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_subnets_are_equal_to_the_bit(net, number):
     batch, rng = make_batch(300), np.random.default_rng(0)
-    archs = {net.space.sample(rng) for _ in range(200)} | {net.largest, net.space.smallest}
-    assert len(archs) > 195
+    archs = {net.space.sample(rng) for _ in range(number)} | {net.largest, net.space.smallest}
+    assert len(archs) > 0.97 * number
     with torch.no_grad():
         for arch in archs:
             assert torch.equal(net(batch, arch).logits, net.extract(arch)(batch).logits), arch

@@ -161,15 +161,24 @@ def test_validation_is_that_of_the_largest_network():
         assert torch.equal(task.network(batch).logits, task.network.extract()(batch).logits)
 
 
-def test_a_supernet_is_trained_resumed_and_tested(call, start, tmp_path, capsys):  # noqa: F811
-    arguments = [*TINY, *SMALL]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    call(train_program.main, arguments, whole)
-    with next((whole / "csv").rglob("metrics.csv")).open() as file:
+def test_a_supernet_is_trained_and_tested(call, tmp_path, capsys):  # noqa: F811
+    run = tmp_path / "run"
+    call(train_program.main, [*TINY, *SMALL], run)
+    with next((run / "csv").rglob("metrics.csv")).open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["train/loss_epoch"]) for row in rows if row.get("train/loss_epoch")]
     assert losses[-1] < losses[0]
     assert any(row.get("train/distillation") for row in rows)
+    capsys.readouterr()
+    call(test_program.main, [f"run={run}"])
+    assert "mIoU" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_a_supernet_goes_on(start, tmp_path):  # noqa: F811
+    arguments = [*TINY, *SMALL]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(*program("train.py"), *arguments, run_dir=whole))
     process = start(*program("train.py"), *arguments, run_dir=killed)
     last = killed / "checkpoints" / "last.ckpt"
     wait_for(last.exists, process)
@@ -181,9 +190,6 @@ def test_a_supernet_is_trained_resumed_and_tested(call, start, tmp_path, capsys)
         for run in (whole, killed)
     )
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in expected.items())
-    capsys.readouterr()
-    call(test_program.main, [f"run={whole}"])
-    assert "mIoU" in capsys.readouterr().out
 
 
 def test_a_supernet_is_looked_at_as_its_largest_network(call, tmp_path, data_dir):  # noqa: F811
@@ -217,6 +223,7 @@ def test_training_does_not_see_what_is_held_out(data_dir, monkeypatch):
     assert len(whole.reader.scenes("train")) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_supernet(start, tmp_path):  # noqa: F811
     options = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_val_batches=0"]
     finish(start(*program("train.py"), *TINY, *SMALL, *options, "task.sandwich.per_rank=true"))
