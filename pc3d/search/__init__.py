@@ -1,6 +1,7 @@
 """Hardware-aware networks: a supernet, what its networks cost, and the search among them."""
 
 from pc3d.search.calibration import recalibrate
+from pc3d.search.loading import load_supernet
 from pc3d.search.sandwich import Sandwich
 from pc3d.search.space import ArchSpec, SearchSpace, StageSpec
 from pc3d.search.supernet import Supernet
@@ -13,5 +14,6 @@ __all__ = [
     "StageSpec",
     "Supernet",
     "SupernetTask",
+    "load_supernet",
     "recalibrate",
 ]

@@ -20,7 +20,8 @@ class SupernetTask(SegmentationTask):
 
     In every step the largest network learns from the labels, and the others of the `Sandwich` from
     its scores (in-place distillation, BigNAS, arXiv 2003.11142). Their graphs are not kept at the
-    same time: a step needs the memory of the largest network, whatever the number of others.
+    same time: a step needs the memory of the largest network and of one more gradient, whatever the
+    number of others.
 
     Args:
         network: the supernet.

@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import sys
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,9 +22,11 @@ from pc3d.cli.build import build_data
 from pc3d.cli.config import compose_config
 from pc3d.data.datasets import ScanNet
 from pc3d.models import MinkUNet
-from pc3d.search import Sandwich, SupernetTask
+from pc3d.models.checkpoint import read_checkpoint
+from pc3d.search import Sandwich, SupernetTask, load_supernet, recalibrate
 from pc3d.search.task import distillation
 from pc3d.sparse import Batch
+from pc3d.utils.run_folder import read_run
 from tests.cli.conftest import call, finish, program, start  # noqa: F401
 from tests.cli.test_programs import wait_for
 from tests.conftest import TINY
@@ -172,6 +175,31 @@ def test_a_supernet_is_trained_and_tested(call, tmp_path, capsys):  # noqa: F811
     capsys.readouterr()
     call(test_program.main, [f"run={run}"])
     assert "mIoU" in capsys.readouterr().out
+
+    net = load_supernet(run)
+    state = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    assert all(torch.equal(t, state[f"network.{name}"]) for name, t in net.state_dict().items())
+    network = net.extract(net.space.smallest)
+    data = build_data(read_run(run)[0])
+    recalibrate(network, islice(data.train_dataloader(), 2))
+    (batch, *_) = data.eval_dataloader("holdout")
+    with torch.no_grad():
+        assert network(batch).logits.isfinite().all()
+
+
+def test_a_run_of_an_ordinary_network_is_no_supernet(tmp_path):
+    sizes = {"widths": [4, 4], "depths": [1, 1]}
+    network = MinkUNet(in_channels=4, num_classes=3, **sizes)
+    facts = {"format": 1, "model": {"_target_": "pc3d.models.MinkUNet", **sizes}}
+    facts |= {"features": ["color", "height"], "spec": {"class_names": ["a", "b", "c"]}}
+    (tmp_path / "checkpoints").mkdir()
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    content = {"pc3d": facts, "state_dict": state}
+    torch.save(content, tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt holds a MinkUNet, not a supernet"):
+        load_supernet(tmp_path)
+    with pytest.raises(FileNotFoundError, match="last"):
+        load_supernet(tmp_path, "last")
 
 
 @pytest.mark.slow
