@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,27 @@ def test_orders(made):
     assert floors == sorted(natural, key=lambda name: -counts[name][0])
     with pytest.raises(ValueError, match="sort must be one of miou, name; got size"):
         order_of(split, "size")
+
+
+def test_scenes_without_labels_come_last(made):
+    split, _ = count_split(made / "run", "test")
+    bare = [replace(s, miou=float("nan")) if s.name == "scene1_00" else s for s in split.scenes]
+    order = order_of(replace(split, scenes=bare), "miou")
+    assert names_of(split, order) == ["scene2_00", "scene10_00", "scene3_00", "scene1_00"]
+
+
+def test_the_worst_scenes_of_a_cell_are_drawn(made, tmp_path):
+    split, _ = count_split(made / "run", "test")
+    cell = Cell(CHAIR, CHAIR)
+    order = names_of(split, order_of(split, "miou", cell))
+    assert order[0] != "scene1_00"  # the one with the lowest mIoU
+    cards = {}
+    for number in (1, 4):
+        write_gallery(tmp_path / "a.html", split, cell=cell, max_scenes=number)
+        cards[number] = {c["name"]: c["images"] for c in data_of(tmp_path / "a.html")["cards"]}
+    assert list(cards[1]) == order[:1] and set(cards[4]) == set(NAMES)
+    assert cards[4][order[0]] == cards[1][order[0]]  # each card has the pictures of its scene
+    assert len({images[0] for images in cards[4].values()}) == 4
 
 
 def test_the_page(made, tmp_path):
