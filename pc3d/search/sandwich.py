@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pc3d.search.space import ArchSpec, SearchSpace
+from pc3d.search.arch import ArchSpec
+from pc3d.search.space import SearchSpace
 
 
 @dataclass(frozen=True)

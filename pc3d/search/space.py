@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,77 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pc3d.models.unet import BlockFactory, Stage
+from pc3d.search.arch import BLOCK_GENES, GENES, ArchSpec, StageSpec
 
-BLOCK_GENES: Mapping[str, tuple[str, ...]] = {
-    "codes": ("attention", "codes"),
-    "groups": ("attention", "groups"),
-    "expansion": ("expansion",),
-}
-"""Genes of a block, and where its configuration has them."""
-GENES = ("width", "depth", "transition", "block", *BLOCK_GENES)
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """One stage of a subnet.
-
-    Attributes:
-        width: channels.
-        depth: number of blocks.
-        transition: channels of the down or up convolution before them.
-        block: name of their kind.
-        codes: number of codes of a codebook, the first ones; None for a block without.
-        groups: of channels that choose separately; None for a block without a choice.
-        expansion: channels of the values per channel; None for a block without.
-    """
-
-    width: int
-    depth: int
-    transition: int
-    block: str
-    codes: int | None = None
-    groups: int | None = None
-    expansion: int | None = None
-
-
-@dataclass(frozen=True)
-class ArchSpec:
-    """An architecture as a value: frozen, hashable, and plain in YAML.
-
-    Attributes:
-        stages: encoder, then decoder.
-    """
-
-    stages: tuple[StageSpec, ...]
-
-    @classmethod
-    def from_plain(cls, stages: Sequence[Mapping[str, Any]]) -> ArchSpec:
-        """From what `plain` gives.
-
-        Raises:
-            ValueError: a stage with an unknown gene, or without one that every stage has.
-        """
-        known = {field.name for field in fields(StageSpec)}
-        for number, stage in enumerate(stages):
-            if set(stage) - known or not {"width", "depth", "transition", "block"} <= set(stage):
-                raise ValueError(
-                    f"stage {number} of an architecture has {', '.join(stage)}; expected width, "
-                    f"depth, transition and block, and of {', '.join(BLOCK_GENES)} what the block "
-                    "has"
-                )
-        return cls(tuple(StageSpec(**stage) for stage in stages))
-
-    def plain(self) -> list[dict[str, Any]]:
-        """The genes of every stage that has them, for YAML and JSON."""
-        return [
-            {gene: value for gene, value in asdict(stage).items() if value is not None}
-            for stage in self.stages
-        ]
-
-    @property
-    def name(self) -> str:
-        """Eight hexadecimal digits that stand for it in tables and names of files."""
-        return hashlib.sha256(json.dumps(self.plain()).encode()).hexdigest()[:8]
+Pick = Callable[[str, Sequence[Any]], Any]
+"""Chooses one of some options for a gene of that name."""
 
 
 class Options(NamedTuple):
@@ -184,12 +115,12 @@ class SearchSpace:
 
     def transitions(self, number: int, width: int) -> tuple[int, ...]:
         """Channels that the transition to a stage of this width may have, ascending."""
+        ratios = self.stages[number].transition
+        return tuple(sorted({self._transition(width, ratio) for ratio in ratios}))
+
+    def _transition(self, width: int, ratio: float) -> int:
         step = self.divisor
-        found = (
-            width if ratio == 1 else max(step, int(ratio * width) // step * step)
-            for ratio in self.stages[number].transition
-        )
-        return tuple(sorted(set(found)))
+        return width if ratio == 1 else max(step, int(ratio * width) // step * step)
 
     def genes_of(self, number: int, kind: str) -> dict[str, tuple[int, ...]]:
         """The block genes that a kind has in a stage, with their options.
@@ -238,14 +169,26 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> ArchSpec:
         """Every gene drawn uniformly."""
-        return ArchSpec(tuple(self._drawn(i, rng) for i in range(len(self.stages))))
+        return self.suggest(lambda _, options: options[int(rng.integers(len(options)))])
+
+    def suggest(self, pick: Pick) -> ArchSpec:
+        """Every gene picked by the caller, always the same genes in the same order.
+
+        What a gene that the chosen kind of block does not have is given changes nothing.
+
+        Args:
+            pick: chooses one of some options; it is given the name of the gene first, such as
+                `"3.width"`, the number of the stage before it.
+        """
+        return ArchSpec(tuple(self._suggested(i, pick) for i in range(len(self.stages))))
 
     def mutate(self, arch: ArchSpec, rate: float, rng: np.random.Generator) -> ArchSpec:
         """Every gene drawn anew with probability `rate`, and those that depend on it if need be."""
+        drawn = self.sample(rng).stages
         return ArchSpec(
             tuple(
-                self._mixed(i, (stage, self._drawn(i, rng)), rng.random(len(GENES)) < rate, rng)
-                for i, stage in enumerate(arch.stages)
+                self._mixed(i, pair, rng.random(len(GENES)) < rate, rng)
+                for i, pair in enumerate(zip(arch.stages, drawn, strict=True))
             )
         )
 
@@ -258,14 +201,18 @@ class SearchSpace:
             )
         )
 
-    def _drawn(self, number: int, rng: np.random.Generator) -> StageSpec:
-        options = self.stages[number]
-        width, depth, kind = (
-            _pick(values, rng) for values in (options.width, options.depth, options.block)
+    def _suggested(self, number: int, pick: Pick) -> StageSpec:
+        taken = {
+            gene: pick(f"{number}.{gene}", options)
+            for gene, options in self.stages[number]._asdict().items()
+            if options
+        }
+        possible = self.genes_of(number, taken["block"])
+        genes = {gene: taken[gene] for gene in possible}
+        between = self._transition(taken["width"], taken["transition"])
+        return _canonical(
+            StageSpec(taken["width"], taken["depth"], between, taken["block"], **genes)
         )
-        genes = {gene: _pick(values, rng) for gene, values in self.genes_of(number, kind).items()}
-        transition = _pick(self.transitions(number, width), rng)
-        return _canonical(StageSpec(width, depth, transition, kind, **genes))
 
     def _mixed(
         self,

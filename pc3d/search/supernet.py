@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from pc3d.models.api import SegmentationOutput
 from pc3d.models.unet import HEAD_AXES, STEM_AXES, Stage, blocks_of
+from pc3d.search.arch import ArchSpec
 from pc3d.search.sharing import Axes, Part, used
-from pc3d.search.space import ArchSpec, SearchSpace
+from pc3d.search.space import SearchSpace
 from pc3d.sparse import Batch
 
 _CACHED = 64
