@@ -265,6 +265,20 @@ class SearchSpace:
             for gene in BLOCK_GENES:
                 _check_gene(number, gene, getattr(stage, gene), genes.get(gene, (None,)))
 
+    @property
+    def stem_channels(self) -> int:
+        """Channels in front of the first stage, which no gene changes."""
+        return int(self.network.get("stem_channels", 32))  # as `StagedUNet` has it
+
+    def plain(self) -> dict[str, Any]:
+        """What the space is, for JSON."""
+        return {
+            "network": dict(self.network),
+            "blocks": {kind: dict(block) for kind, block in self.blocks.items()},
+            "stages": [options._asdict() for options in self.stages],
+            "divisor": self.divisor,
+        }
+
     def config(self, arch: ArchSpec) -> dict[str, Any]:
         """The configuration of the ordinary network that an architecture is."""
         stages = [
