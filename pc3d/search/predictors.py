@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,18 @@ from pc3d.search.space import SearchSpace
 Array = NDArray[np.float64]
 FOLDS = 5
 """Parts of the measured architectures, each of which is once held out."""
+
+
+class Level(NamedTuple):
+    """Sizes at one stride, means of the scans.
+
+    Attributes:
+        voxels: number of them.
+        pairs: of voxels that are neighbours, each one with itself included.
+    """
+
+    voxels: float
+    pairs: float
 
 
 class Predictor(Protocol):
@@ -32,34 +44,34 @@ class WorkModel:
     """A sum of kinds of work, each at a price of 0 or more (non-negative least squares).
 
     The kinds are those that arithmetic and memory traffic grow with: products of widths and widths
-    alone, times the voxels of a stage, for every kind of block and for transitions; and a constant
-    per block. Errors count relative to the measured number.
+    alone, times the voxels of a stage or its pairs of neighbours, for every kind of block and for
+    transitions; and a constant per block. Errors count relative to the measured number.
 
     Args:
         space: of the architectures.
-        voxels: mean number per level, stride 1 first.
+        levels: of the scans, stride 1 first.
         archs, values: that were measured.
     """
 
     space: SearchSpace
-    voxels: Sequence[float]
+    levels: Sequence[Level]
     prices: Array
 
     @classmethod
-    def fitted(cls, space: SearchSpace, voxels: Sequence[float]) -> Fit:
+    def fitted(cls, space: SearchSpace, levels: Sequence[Level]) -> Fit:
         """Fits such a model."""
 
         def fit(archs: Sequence[ArchSpec], values: Array) -> WorkModel:
-            work = work_of(space, voxels, archs)
+            work = work_of(space, levels, archs)
             scale = np.maximum(work.max(axis=0), 1e-30)
             prices, _ = nnls(work / scale / values[:, None], np.ones(len(values)), maxiter=10_000)
-            return cls(space, voxels, prices / scale)
+            return cls(space, levels, prices / scale)
 
         return fit
 
     def __call__(self, archs: Sequence[ArchSpec]) -> Array:
         """[A] predicted numbers."""
-        predicted: Array = work_of(self.space, self.voxels, archs) @ self.prices
+        predicted: Array = work_of(self.space, self.levels, archs) @ self.prices
         return predicted
 
 
@@ -113,45 +125,46 @@ def relative_error(predicted: Array, values: Array) -> float:
     return float(np.mean(np.abs(predicted - values) / np.abs(values)))
 
 
-def work_of(space: SearchSpace, voxels: Sequence[float], archs: Sequence[ArchSpec]) -> Array:
+def work_of(space: SearchSpace, levels: Sequence[Level], archs: Sequence[ArchSpec]) -> Array:
     """[A, K] amounts of every kind of work; the first is 1."""
     kinds = sorted({kind for options in space.stages for kind in options.block})
-    return np.array([_work(space, kinds, voxels, arch) for arch in archs])
+    return np.array([_work(space, kinds, levels, arch) for arch in archs])
 
 
 def _work(
-    space: SearchSpace, kinds: Sequence[str], voxels: Sequence[float], arch: ArchSpec
+    space: SearchSpace, kinds: Sequence[str], levels: Sequence[Level], arch: ArchSpec
 ) -> list[float]:
     num_levels = len(arch.stages) // 2
-    per_kind = {kind: np.zeros(7) for kind in kinds}
-    moved = np.zeros(3)
-    channels = space.stem_channels
-    skips: list[int] = []
+    per_kind = {kind: np.zeros(9) for kind in kinds}
+    transitions, held = np.zeros(3), []
+    channels, skips = space.stem_channels, []
     for number, stage in enumerate(arch.stages):
         down = number < num_levels
         level = number + 1 if down else 2 * num_levels - 1 - number
-        count = voxels[level]
+        voxels, pairs = levels[level]
         if down:
             skips.append(channels)
         entering = stage.transition + (0 if down else skips.pop())
-        fine = voxels[level - 1] if down else count
-        moved += fine * channels * stage.transition, count * stage.transition, 1
-        expansion, codes = stage.expansion or 1, stage.codes or 1
+        finer = levels[level - 1].voxels if down else voxels
+        transitions += finer * channels * stage.transition, voxels * stage.transition, 1
+        expansion, codes, groups = stage.expansion or 1, stage.codes or 1, stage.groups or 1
         width, more = stage.width, stage.depth - 1
-        products = entering * width + more * width**2
-        widths = entering + width + 2 * more * width
+        inputs = entering + more * width
         wide = stage.depth * width * expansion
         per_kind[stage.block] += (
-            count * products,
-            count * products * expansion,
-            count * widths,
-            count * wide,
-            count * wide * codes,
-            count * stage.depth * (stage.groups or 1) * codes,
+            voxels * inputs * width,
+            voxels * inputs * width * expansion,
+            voxels * stage.depth * width**2 * expansion,
+            pairs * inputs * width + pairs * stage.depth * width**2,
+            voxels * inputs,
+            voxels * wide,
+            pairs * wide * codes,
+            voxels * inputs * groups * codes,
             stage.depth,
         )
+        held.append(voxels * (entering + width * expansion))
         channels = width
-    return [1.0, *moved, *np.concatenate(list(per_kind.values()))]
+    return [1.0, *transitions, *held, *np.concatenate(list(per_kind.values()))]
 
 
 def options_of(space: SearchSpace, archs: Sequence[ArchSpec]) -> Array:

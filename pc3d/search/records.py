@@ -53,6 +53,11 @@ class Records:
         """Keep what is known of an architecture: plain values."""
         write_json(self._path(arch), {**record, "arch": arch.plain()})
 
+    @property
+    def has_any(self) -> bool:
+        """Whether something is known of any architecture."""
+        return any(path.name != _FACTS for path in self.folder.glob("*.json"))
+
     def others(self) -> list[dict[str, Any]]:
         """The facts of the folders beside this one."""
         beside = sorted(self.folder.parent.glob(f"*/{_FACTS}"))

@@ -12,6 +12,7 @@ from pc3d.search.arch import ArchSpec
 from pc3d.search.costs import COSTS, ArchCost, MeasuredCosts
 from pc3d.search.predictors import (
     Array,
+    Level,
     Predictor,
     Table,
     WorkModel,
@@ -62,7 +63,7 @@ class CostModel:
 
     Args:
         space: of the architectures.
-        voxels: mean number per level of the scans, stride 1 first.
+        levels: of the scans, stride 1 first.
         archs: that were measured.
         costs: theirs.
     """
@@ -70,15 +71,17 @@ class CostModel:
     def __init__(
         self,
         space: SearchSpace,
-        voxels: Sequence[float],
+        levels: Sequence[Level],
         archs: Sequence[ArchSpec],
         costs: Sequence[ArchCost],
     ) -> None:
         self.measured = dict(zip(archs, costs, strict=True))
-        fits = {"model": WorkModel.fitted(space, voxels), "table": Table.fitted(space)}
+        alike = [Level(1.0, 1.0)] * len(levels)  # weights do not grow with scans
         self.errors: dict[str, Errors] = {}
         self._predictors: dict[str, Predictor] = {}
         for key in COSTS:
+            work = WorkModel.fitted(space, alike if key == "parameters" else levels)
+            fits = {"model": work, "table": Table.fitted(space)}
             values = np.array([float(getattr(cost, key)) for cost in costs])
             errors = {
                 name: relative_error(held_out(fit, archs, values), values)

@@ -1,0 +1,59 @@
+"""A network that was found, as a run folder: tested, viewed and profiled like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from pc3d.models.checkpoint import KEY, PREFIX
+from pc3d.utils.files import replacing, write_json
+from pc3d.utils.run_folder import CONFIG, save_run
+
+TASK = {"_target_": "pc3d.tasks.SegmentationTask"}
+_ONLY_SUPERNET = ("sandwich", "holdout", "_target_")
+
+
+def write_subnet(
+    folder: Path,
+    network: nn.Module,
+    model: Mapping[str, Any],
+    run: tuple[DictConfig, Sequence[str]],
+    facts: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> None:
+    """Write a run folder with `best.ckpt`, and `subnet.json` with what is known of the network.
+
+    Args:
+        folder: to write; one that is there is left as it is, but for the weights.
+        network: the ordinary network.
+        model: its configuration.
+        run: configuration and overrides of the supernet's run.
+        facts: of the supernet's checkpoint.
+        record: architecture, costs and scores, as plain values.
+    """
+    saved, overrides = run
+    config = saved.copy()
+    OmegaConf.set_struct(config, False)
+    config.task = TASK | {k: v for k, v in saved.task.items() if str(k) not in _ONLY_SUPERNET}
+    config.model = dict(model)
+    config.paths.run_dir = str(folder.resolve())
+    of_data = [o for o in overrides if o.split("=")[0].split(".")[0] not in ("task", "model")]
+    if not (folder / CONFIG).is_file():
+        save_run(folder, config, of_data)
+    state = {f"{PREFIX}{name}": tensor.cpu() for name, tensor in network.state_dict().items()}
+    checkpoint = {"state_dict": state, KEY: {**facts, "model": config_of(model)}}
+    with replacing(folder / "checkpoints" / "best.ckpt") as path:
+        torch.save(checkpoint, path)
+    write_json(folder / "subnet.json", record)
+
+
+def config_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain dicts, lists and values."""
+    plain = OmegaConf.to_container(OmegaConf.create(dict(model)), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
