@@ -44,7 +44,7 @@ from pc3d.data.datasets.base import SampleKey, SceneDataset
 from pc3d.data.datasets.hold_out import HELD_OUT
 from pc3d.models.weights import read_weights
 from pc3d.search import Supernet, load_supernet
-from pc3d.search.costs import MeasuredCosts, Meter, cost_facts, where
+from pc3d.search.costs import COSTS, MeasuredCosts, Meter, cost_facts, where
 from pc3d.search.fitness import Fitness
 from pc3d.search.predictors import Level
 from pc3d.search.records import Records
@@ -64,7 +64,9 @@ _NATURAL = Kind("a whole number", lambda value: INTEGER.holds(value) and value >
 KINDS = {
     "run": PATH,
     "ckpt": TEXT,
-    "target": map_of(TEXT, optional(Kind("a number with a unit", lambda v: isinstance(v, str)))),
+    "target": map_of(
+        TEXT, optional(Kind("a number with a unit", lambda v: not isinstance(v, dict)))
+    ),
     "strategy": Kind(" or ".join(STRATEGIES), lambda value: value in STRATEGIES),
     "seed": _NATURAL,
     "evaluations": _COUNT,
@@ -288,6 +290,10 @@ def _save(
     return folders
 
 
+def _is_target(argument: str) -> bool:
+    return key_of(argument).removeprefix("target.") in COSTS
+
+
 def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
@@ -302,6 +308,9 @@ def main() -> None:
     keep_freed_memory()
     arguments = quote_paths(sys.argv[1:])
     own = [a for a in arguments if key_of(a).split(".")[0] in KINDS or a in ("-h", "--help")]
+    unknown = [a for a in own if key_of(a).split(".")[0] == "target" and not _is_target(a)]
+    if unknown:
+        raise ValueError(f"{unknown[0]}: expected target.<cost>=..., costs are {', '.join(COSTS)}")
     options = read_options("search", own, KINDS)
     search(options, [argument for argument in arguments if argument not in own])
 

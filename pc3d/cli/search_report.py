@@ -15,23 +15,31 @@ from pc3d.search.targets import shown
 from pc3d.utils.files import write_text
 from visualize.runs_page import plot_of, write_runs_page
 
+COLUMNS = {
+    "latency": "latency_s",
+    "memory": "memory_bytes",
+    "macs": "macs",
+    "parameters": "parameters",
+}
+"""Names of costs in files, and on the axis of the plot."""
+
 
 def table_of(found: Sequence[Found], front: Sequence[Found], notes: Sequence[str]) -> Table:
     """All that was measured, in the order in which it was."""
     costs = [asdict(row.cost) for row in found]
+    names = [row.arch.name for row in found]
+    fronts = ["yes" if row in front else "" for row in found]
 
     def column(name: str, title: str, values: Sequence[float | int | None], unit: str) -> Column:
         cells = ["" if v is None else shown(unit, v) if unit else f"{v:.4f}" for v in values]
         return Column(name, title, tuple(values), tuple(cells))
 
-    names = [row.arch.name for row in found]
-    fronts = ["yes" if row in front else "" for row in found]
     return Table(
         (
             Column("network", "network", tuple(names), tuple(names)),
             column("miou", "mIoU, held out", [row.miou for row in found], ""),
-            *(column(key, key, [cost[key] for cost in costs], key) for key in COSTS),
-            column("maps", "maps", [cost["maps"] for cost in costs], "latency"),
+            *(column(COLUMNS[key], key, [cost[key] for cost in costs], key) for key in COSTS),
+            column("maps_s", "maps", [cost["maps"] for cost in costs], "latency"),
             column("violation", "beyond targets", [row.violation for row in found], ""),
             Column("front", "front", tuple(fronts), tuple(fronts)),
         ),
@@ -46,7 +54,7 @@ def write_search(folder: Path, title: str, table: Table, cost: str) -> list[Path
     if table.column("miou").is_number:
         page = folder / "front.html"
         labels = table.column("network").cells
-        plot = plot_of(table, cost, "miou", labels, [True] * len(table))
+        plot = plot_of(table, COLUMNS[cost], "miou", labels, [True] * len(table))
         write_runs_page(page, title, table, plot=plot)
         written.append(page)
     return written
