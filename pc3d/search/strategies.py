@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,7 +160,6 @@ class Nsga2:
         self._study.sampler = optuna.samplers.NSGAIISampler(
             population_size=population,
             seed=seed + len(self._study.trials),  # a study that goes on draws anew
-            constraints_func=_violation,
         )
         self._asked: list[Any] = []
 
@@ -177,15 +176,10 @@ class Nsga2:
     def tell(self, generation: Sequence[Candidate]) -> None:
         """Give the study the results of the architectures that were asked for last."""
         for trial, candidate in zip(self._asked, generation, strict=True):
-            trial.set_user_attr("violation", candidate.violation)
+            trial.set_constraint("targets", candidate.violation)
             trial.set_user_attr("arch", candidate.arch.name)
             self._study.tell(trial, [candidate.score, candidate.cost])
         self._asked = []
-
-
-def _violation(trial: Any) -> Sequence[float]:
-    attributes: Mapping[str, float] = trial.user_attrs
-    return (attributes["violation"],)
 
 
 def spread(space: SearchSpace, rng: np.random.Generator) -> ArchSpec:
