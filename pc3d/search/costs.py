@@ -193,5 +193,7 @@ def cost_facts(supernet: Supernet, scans: Sequence[Batch], device: torch.device)
 
 def where(facts: Mapping[str, Any]) -> str:
     """The device of `cost_facts`, for people."""
-    threads = f", {facts['threads']} threads" if facts["threads"] else ""
-    return f"{facts['device']}{threads}"
+    threads = facts["threads"]
+    if threads is None:
+        return str(facts["device"])
+    return f"{facts['device']}, {threads} thread{'' if threads == 1 else 's'}"
