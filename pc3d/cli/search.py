@@ -106,6 +106,8 @@ def search(options: DictConfig, given: Sequence[str]) -> list[Path]:
         raise ValueError(
             f"cost_samples={options.cost_samples}: predictions need at least {_FEWEST_COST_SAMPLES}"
         )
+    if options.worker and options.strategy != "nsga2":
+        raise ValueError("worker= is for strategy=nsga2; an evolution is one process")
     run = Path(options.run).expanduser().resolve()
     saved, overrides = read_run(run)
     config = layered(saved, overrides, given)
@@ -118,6 +120,11 @@ def search(options: DictConfig, given: Sequence[str]) -> list[Path]:
     name = f"{targets.name}_{options.strategy}_seed{options.seed}"
     out = run / "search" / name if options.out is None else Path(options.out).expanduser()
     data = build_data(config)
+    if not isinstance(data.reader, HoldOut):
+        raise ValueError(
+            "this supernet was trained without task.holdout: a search would choose by scenes that "
+            "it has seen. Train with task.holdout=0.04"
+        )
     data.prepare_data()
     costs, cost_model, samples = _cost_model(supernet, data, device, run, options)
     fitness = _fitness(supernet, data, device, run, options, file_hash(checkpoint))
@@ -160,8 +167,6 @@ def _strategy(options: DictConfig, searching: Search, targets: Targets, out: Pat
     if options.strategy == "nsga2":
         seed = options.seed + 1_000_003 * options.worker
         return Nsga2(space, out / "optuna.log", seed, options.population)
-    if options.worker:
-        raise ValueError("worker= is for strategy=nsga2; an evolution is one process")
     return Evolution(
         space,
         lambda archs: searching.cost_model.violation(targets, archs),
@@ -221,11 +226,6 @@ def _fitness(
     options: DictConfig,
     checkpoint_hash: str,
 ) -> Fitness:
-    if not isinstance(data.reader, HoldOut):
-        raise ValueError(
-            "this supernet was trained without task.holdout: a search would choose by scenes that "
-            "it has seen. Train with task.holdout=0.04"
-        )
     calibration = list(islice(data.train_dataloader(), options.calibration))
     scenes = list(data.eval_dataloader(HELD_OUT))
     facts = {
