@@ -15,7 +15,6 @@ from pc3d.utils.files import replacing, write_json
 from pc3d.utils.run_folder import CONFIG, save_run
 
 TASK = {"_target_": "pc3d.tasks.SegmentationTask"}
-_ONLY_SUPERNET = ("sandwich", "holdout", "_target_")
 
 
 def write_subnet(
@@ -37,10 +36,7 @@ def write_subnet(
         record: architecture, costs and scores, as plain values.
     """
     saved, overrides = run
-    config = saved.copy()
-    OmegaConf.set_struct(config, False)
-    config.task = TASK | {k: v for k, v in saved.task.items() if str(k) not in _ONLY_SUPERNET}
-    config.model = dict(model)
+    config = subnet_config(saved, model)
     config.paths.run_dir = str(folder.resolve())
     of_data = [o for o in overrides if o.split("=")[0].split(".")[0] not in ("task", "model")]
     if not (folder / CONFIG).is_file():
@@ -50,6 +46,22 @@ def write_subnet(
     with replacing(folder / "checkpoints" / "best.ckpt") as path:
         torch.save(checkpoint, path)
     write_json(folder / "subnet.json", record)
+
+
+def subnet_config(saved: DictConfig, model: Mapping[str, Any]) -> DictConfig:
+    """The configuration of a supernet's run, of one of its networks in its place.
+
+    Training with it sees the same scenes, without those that are held out.
+
+    Args:
+        saved: of the supernet's run.
+        model: of the network.
+    """
+    config = saved.copy()
+    OmegaConf.set_struct(config, False)
+    config.task = {k: v for k, v in saved.task.items() if k != "sandwich"} | TASK
+    config.model = dict(model)
+    return config
 
 
 def config_of(model: Mapping[str, Any]) -> dict[str, Any]:

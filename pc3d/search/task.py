@@ -25,11 +25,9 @@ class SupernetTask(SegmentationTask):
 
     Args:
         network: the supernet.
-        class_names, max_eval_voxels, loss, optimizer, scheduler, facts, voxel_label: see
-            `SegmentationTask`.
+        class_names, max_eval_voxels, loss, optimizer, scheduler, facts, voxel_label, holdout: see
+            `SegmentationTask`; a search chooses by what is held out.
         sandwich: keyword arguments of `Sandwich`.
-        holdout: fraction of the training scenes that the search chooses by and training does not
-            see (`pc3d.data.datasets.HoldOut`); 0 for none.
 
     Raises:
         ValueError: a network that is no supernet; see `Sandwich` and `SegmentationTask`.
@@ -65,8 +63,9 @@ class SupernetTask(SegmentationTask):
             scheduler=scheduler,
             facts=facts,
             voxel_label=voxel_label,
+            holdout=holdout,
         )
-        self.sandwich, self.holdout = Sandwich(**(sandwich or {})), holdout
+        self.sandwich = Sandwich(**(sandwich or {}))
 
     def on_fit_start(self) -> None:
         if self.trainer.precision == "16-mixed":

@@ -58,6 +58,8 @@ class SegmentationTask(pl.LightningModule):
             `pc3d.tasks.targets.VOXEL_LABELS`.
         aux_weight: factor of the mean loss of the decoder's earlier stages (`pc3d.tasks.auxiliary`)
             in training; 0 for none. The network must then be a `pc3d.models.api.StagedModel`.
+        holdout: fraction of the training scenes that training does not see, for choices that are
+            not to be made by the validation split (`pc3d.data.datasets.HoldOut`); 0 for none.
 
     Raises:
         ValueError: an unknown `voxel_label`, an `aux_weight` that is negative or not finite, or a
@@ -81,6 +83,7 @@ class SegmentationTask(pl.LightningModule):
         facts: dict[str, Any] | None = None,
         voxel_label: str = "majority",
         aux_weight: float = 0.0,
+        holdout: float = 0.0,
     ) -> None:
         super().__init__()
         if voxel_label not in VOXEL_LABELS:
@@ -90,7 +93,7 @@ class SegmentationTask(pl.LightningModule):
         if not 0 <= aux_weight < math.inf:
             raise ValueError(f"task.aux_weight must be finite and >= 0; got {aux_weight}")
         self._voxel_labels = VOXEL_LABELS[voxel_label]
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.holdout = network, loss, holdout
         self.class_names, self.max_eval_voxels = class_names, max_eval_voxels
         self._optimizer, self._scheduler, self._facts = optimizer, scheduler, facts or {}
         num_classes = len(class_names)
