@@ -37,7 +37,7 @@ from rich.table import Table
 from scipy.stats import kendalltau, rankdata
 
 from benchmarks.accuracy import read_scores
-from benchmarks.options import count
+from benchmarks.options import count, values_of
 from benchmarks.report import REPOSITORY, wide_console
 from pc3d.cli.build import build_data
 from pc3d.cli.train import train
@@ -268,12 +268,7 @@ def main(arguments: Sequence[str]) -> int:
     console = wide_console()
     verb, *given = arguments or [""]
     try:
-        options = dict(DEFAULTS)
-        for argument in given:
-            key, equals, value = argument.partition("=")
-            if not equals or key not in DEFAULTS:
-                raise ValueError(f"{argument!r} is not key=value with one of {', '.join(DEFAULTS)}")
-            options[key] = value
+        options = values_of(given, DEFAULTS)
         needed = {"run": ("run", "out"), "train": ("run", "out", "arch"), "report": ("out",)}
         if verb not in needed:
             raise ValueError(f"expected run or report; got {verb!r}\n{__doc__}")

@@ -127,7 +127,7 @@ def search(options: DictConfig, given: Sequence[str]) -> list[Path]:
         )
     data.prepare_data()
     costs, cost_model, samples = _cost_model(supernet, data, device, run, options)
-    fitness = _fitness(supernet, data, device, run, options, file_hash(checkpoint))
+    fitness = _fitness(supernet, data, device, run, options, (file_hash(checkpoint), config))
     searching = Search(
         supernet.space,
         targets,
@@ -224,8 +224,10 @@ def _fitness(
     device: torch.device,
     run: Path,
     options: DictConfig,
-    checkpoint_hash: str,
+    source: tuple[str, DictConfig],
 ) -> Fitness:
+    """Scores of networks; `source`: hash of the checkpoint, and configuration of the data."""
+    checkpoint_hash, config = source
     calibration = list(islice(data.train_dataloader(), options.calibration))
     scenes = list(data.eval_dataloader(HELD_OUT))
     facts = {
@@ -233,11 +235,15 @@ def _fitness(
         "code": code_version(),
         "calibration": len(calibration),
         "scenes": data.reader.scenes(HELD_OUT),
+        "augment": OmegaConf.to_container(config.augment, resolve=True),
+        "batches": [data.seed, data.max_voxels, data.max_scenes],
+        "max_eval_voxels": config.task.max_eval_voxels,
         "data": data.facts(),
         "space": supernet.space.plain(),
     }
     records = Records(run / "search" / "scores", _digest(facts), facts)
-    return Fitness(supernet, calibration, scenes, device, records)
+    most = config.task.max_eval_voxels
+    return Fitness(supernet, calibration, scenes, device, records, most)
 
 
 def _scans(data: SegmentationDataModule, number: int) -> list[Batch]:
