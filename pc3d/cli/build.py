@@ -17,7 +17,7 @@ from pc3d.data.datasets import HoldOut
 from pc3d.data.views import Voting
 from pc3d.metrics import ABSENT_POLICIES
 from pc3d.models.checkpoint import FORMAT
-from pc3d.search import Supernet, SupernetTask
+from pc3d.search import SharedNetworks, SupernetTask
 from pc3d.tasks import SegmentationTask
 from pc3d.tasks.training_record import TrainingRecord
 
@@ -59,7 +59,7 @@ def build_task(
         facts=facts(config, data),
         **parts,
     )
-    if isinstance(network, Supernet) and not isinstance(task, SupernetTask):
+    if isinstance(network, SharedNetworks) and not isinstance(task, SupernetTask):
         raise ValueError(
             "model is a supernet: with this task only its largest network would learn. Add "
             "task=supernet"

@@ -43,7 +43,7 @@ from pc3d.data.datasets import HoldOut
 from pc3d.data.datasets.base import SampleKey, SceneDataset
 from pc3d.data.datasets.hold_out import HELD_OUT
 from pc3d.models.weights import read_weights
-from pc3d.search import Supernet, load_supernet
+from pc3d.search import SharedNetworks, load_supernet
 from pc3d.search.costs import COSTS, MeasuredCosts, Meter, cost_facts, where
 from pc3d.search.fitness import Fitness
 from pc3d.search.predictors import Level
@@ -178,7 +178,7 @@ def _strategy(options: DictConfig, searching: Search, targets: Targets, out: Pat
 
 
 def _cost_model(
-    supernet: Supernet,
+    supernet: SharedNetworks,
     data: SegmentationDataModule,
     device: torch.device,
     run: Path,
@@ -219,7 +219,7 @@ def _cost_model(
 
 
 def _fitness(
-    supernet: Supernet,
+    supernet: SharedNetworks,
     data: SegmentationDataModule,
     device: torch.device,
     run: Path,

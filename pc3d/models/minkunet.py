@@ -42,18 +42,25 @@ class MinkUNet(StagedUNet):
         point_branch: Callable[[UNet], nn.Module] | None = None,
     ) -> None:
         check_lengths(widths=widths, depths=depths)
-        middle = len(widths) // 2
-        down = widths if expand_down else (stem_channels, *widths)
-        transitions = [*down[:middle], *widths[middle:]]
         super().__init__(
             in_channels=in_channels,
             num_classes=num_classes,
-            stages=[
-                {"width": width, "depth": depth, "transition": transition}
-                for width, depth, transition in zip(widths, depths, transitions, strict=True)
-            ],
+            stages=self.stages_of(widths, depths, stem_channels, expand_down),
             stem_channels=stem_channels,
             stem_depth=stem_depth,
             stem_kernel_size=stem_kernel_size,
             point_branch=point_branch,
         )
+
+    @staticmethod
+    def stages_of(
+        widths: Sequence[int], depths: Sequence[int], stem_channels: int, expand_down: bool
+    ) -> list[dict[str, int]]:
+        """The stages of `StagedUNet`, whose blocks are basic ones."""
+        middle = len(widths) // 2
+        down = widths if expand_down else (stem_channels, *widths)
+        transitions = [*down[:middle], *widths[middle:]]
+        return [
+            {"width": width, "depth": depth, "transition": transition}
+            for width, depth, transition in zip(widths, depths, transitions, strict=True)
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -54,17 +55,28 @@ class VoxelTransformer(StagedUNet):
         super().__init__(
             in_channels=in_channels,
             num_classes=num_classes,
-            stages=[
-                {
-                    "width": width,
-                    "depth": depth,
-                    "transition": width,
-                    "block": block if i in attention_stages else BasicBlock,
-                }
-                for i, (width, depth) in enumerate(zip(widths, depths, strict=True))
-            ],
+            stages=self.stages_of(widths, depths, block, attention_stages, BasicBlock),
             stem_channels=stem_channels,
             stem_kernel_size=stem_kernel_size,
             regularizers=regularizers,
             point_branch=point_branch,
         )
+
+    @staticmethod
+    def stages_of(
+        widths: Sequence[int],
+        depths: Sequence[int],
+        block: Any,
+        attention_stages: Sequence[int],
+        basic: Any,
+    ) -> list[dict[str, Any]]:
+        """The stages of `StagedUNet`; `block` and `basic` may be factories or configurations."""
+        return [
+            {
+                "width": width,
+                "depth": depth,
+                "transition": width,
+                "block": block if i in attention_stages else basic,
+            }
+            for i, (width, depth) in enumerate(zip(widths, depths, strict=True))
+        ]

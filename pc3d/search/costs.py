@@ -17,7 +17,7 @@ from pc3d.profiling.budget import need
 from pc3d.profiling.laps import Clock
 from pc3d.search.arch import ArchSpec
 from pc3d.search.records import Records
-from pc3d.search.supernet import Supernet
+from pc3d.search.shared import SharedNetworks
 from pc3d.sparse import Batch
 from pc3d.utils.environment import code_version, environment
 
@@ -153,7 +153,7 @@ class MeasuredCosts:
         records: where costs are kept.
     """
 
-    def __init__(self, supernet: Supernet, meter: Meter, records: Records) -> None:
+    def __init__(self, supernet: SharedNetworks, meter: Meter, records: Records) -> None:
         self.supernet, self.meter, self.records = supernet, meter, records
 
     def of(self, arch: ArchSpec) -> ArchCost:
@@ -168,7 +168,9 @@ class MeasuredCosts:
         return ArchCost(**{key: value for key, value in found.items() if key != "arch"})
 
 
-def cost_facts(supernet: Supernet, scans: Sequence[Batch], device: torch.device) -> dict[str, Any]:
+def cost_facts(
+    supernet: SharedNetworks, scans: Sequence[Batch], device: torch.device
+) -> dict[str, Any]:
     """What measured costs hold for: device, versions, networks and scans, as plain values."""
     known = environment()
     where = known["processor"]

@@ -13,7 +13,7 @@ from pc3d.profiling.batches import maker
 from pc3d.search.arch import ArchSpec
 from pc3d.search.calibration import recalibrate
 from pc3d.search.records import Records
-from pc3d.search.supernet import Supernet
+from pc3d.search.shared import SharedNetworks
 from pc3d.sparse import Batch
 from pc3d.tasks.tiling import predict_points
 
@@ -37,7 +37,7 @@ class Fitness:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: SharedNetworks,
         calibration: Sequence[Batch],
         scenes: Sequence[Batch],
         device: torch.device,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from pc3d.search.arch import GENES, ArchSpec
-from pc3d.search.space import SearchSpace
+from pc3d.search.space import Space
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -53,12 +53,12 @@ class WorkModel:
         archs, values: that were measured.
     """
 
-    space: SearchSpace
+    space: Space
     levels: Sequence[Level]
     prices: Array
 
     @classmethod
-    def fitted(cls, space: SearchSpace, levels: Sequence[Level]) -> Fit:
+    def fitted(cls, space: Space, levels: Sequence[Level]) -> Fit:
         """Fits such a model."""
 
         def fit(archs: Sequence[ArchSpec], values: Array) -> WorkModel:
@@ -83,12 +83,12 @@ class Table:
         space: of the architectures.
     """
 
-    space: SearchSpace
+    space: Space
     constant: float
     table: Array
 
     @classmethod
-    def fitted(cls, space: SearchSpace, strength: float = 1.0) -> Fit:
+    def fitted(cls, space: Space, strength: float = 1.0) -> Fit:
         """Fits such a table; `strength` is that of the ridge."""
 
         def fit(archs: Sequence[ArchSpec], values: Array) -> Table:
@@ -125,19 +125,19 @@ def relative_error(predicted: Array, values: Array) -> float:
     return float(np.mean(np.abs(predicted - values) / np.abs(values)))
 
 
-def work_of(space: SearchSpace, levels: Sequence[Level], archs: Sequence[ArchSpec]) -> Array:
+def work_of(space: Space, levels: Sequence[Level], archs: Sequence[ArchSpec]) -> Array:
     """[A, K] amounts of every kind of work; the first is 1."""
     kinds = sorted({kind for options in space.stages for kind in options.block})
     return np.array([_work(space, kinds, levels, arch) for arch in archs])
 
 
 def _work(
-    space: SearchSpace, kinds: Sequence[str], levels: Sequence[Level], arch: ArchSpec
+    space: Space, kinds: Sequence[str], levels: Sequence[Level], arch: ArchSpec
 ) -> list[float]:
     num_levels = len(arch.stages) // 2
     per_kind = {kind: np.zeros(9) for kind in kinds}
     transitions, held = np.zeros(3), []
-    channels, skips = space.stem_channels, []
+    channels, skips = space.stem_channels(arch), []
     for number, stage in enumerate(arch.stages):
         down = number < num_levels
         level = number + 1 if down else 2 * num_levels - 1 - number
@@ -167,7 +167,7 @@ def _work(
     return [1.0, *transitions, *held, *np.concatenate(list(per_kind.values()))]
 
 
-def options_of(space: SearchSpace, archs: Sequence[ArchSpec]) -> Array:
+def options_of(space: Space, archs: Sequence[ArchSpec]) -> Array:
     """[A, K] of 0 and 1: whether an architecture has an option of a gene in a stage."""
     columns: dict[tuple[int, str, object], int] = {}
     for number, options in enumerate(space.stages):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pc3d.search.arch import ArchSpec
-from pc3d.search.space import SearchSpace
+from pc3d.search.space import Space
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Sandwich:
         if not self.temperature > 0:
             raise ValueError(f"sandwich.temperature must be above 0; got {self.temperature}")
 
-    def draw(self, space: SearchSpace, step: int, progress: float, rank: int) -> list[ArchSpec]:
+    def draw(self, space: Space, step: int, progress: float, rank: int) -> list[ArchSpec]:
         """The architectures of a step, the largest first: a function of seed and step alone.
 
         Args:

@@ -19,7 +19,7 @@ from pc3d.search.predictors import (
     held_out,
     relative_error,
 )
-from pc3d.search.space import SearchSpace
+from pc3d.search.space import Space
 from pc3d.search.strategies import Candidate, Evolution, Strategy, spread
 from pc3d.search.targets import Targets, shown
 
@@ -70,7 +70,7 @@ class CostModel:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: Space,
         levels: Sequence[Level],
         archs: Sequence[ArchSpec],
         costs: Sequence[ArchCost],
@@ -107,7 +107,7 @@ class CostModel:
 
 
 def measured_sample(
-    space: SearchSpace,
+    space: Space,
     costs: MeasuredCosts,
     number: int,
     seed: int,
@@ -155,7 +155,7 @@ class Search:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: Space,
         targets: Targets,
         costs: MeasuredCosts,
         cost_model: CostModel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from hydra.utils import instantiate
@@ -34,6 +34,32 @@ class Options(NamedTuple):
     codes: tuple[int, ...]
     groups: tuple[int, ...]
     expansion: tuple[int, ...]
+
+
+class Space(Protocol):
+    """What a search needs to know of the architectures that it chooses from.
+
+    Attributes:
+        stages: what each stage may be.
+    """
+
+    stages: tuple[Options, ...]
+
+    def __hash__(self) -> int: ...
+    @property
+    def largest(self) -> ArchSpec: ...
+    @property
+    def smallest(self) -> ArchSpec: ...
+    def transitions(self, number: int, width: int) -> tuple[int, ...]: ...
+    def stem_channels(self, arch: ArchSpec) -> int: ...
+    def sample(self, rng: np.random.Generator) -> ArchSpec: ...
+    def suggest(self, pick: Pick) -> ArchSpec: ...
+    def mutate(self, arch: ArchSpec, rate: float, rng: np.random.Generator) -> ArchSpec: ...
+    def crossover(self, a: ArchSpec, b: ArchSpec, rng: np.random.Generator) -> ArchSpec: ...
+    def check(self, arch: ArchSpec) -> None: ...
+    def plain(self) -> dict[str, Any]: ...
+    def config(self, arch: ArchSpec) -> dict[str, Any]: ...
+    def build(self, arch: ArchSpec, in_channels: int, num_classes: int) -> nn.Module: ...
 
 
 class SearchSpace:
@@ -258,15 +284,14 @@ class SearchSpace:
                 "block": options.block,
             }
             for gene, values in allowed.items():
-                _check_gene(number, gene, getattr(stage, gene), values)
+                check_gene(number, gene, getattr(stage, gene), values)
             genes: dict[str, tuple[Any, ...]] = dict(self.genes_of(number, stage.block))
             if stage.codes == 1:
                 genes["groups"] = (None,)
             for gene in BLOCK_GENES:
-                _check_gene(number, gene, getattr(stage, gene), genes.get(gene, (None,)))
+                check_gene(number, gene, getattr(stage, gene), genes.get(gene, (None,)))
 
-    @property
-    def stem_channels(self) -> int:
+    def stem_channels(self, arch: ArchSpec) -> int:
         """Channels in front of the first stage, which no gene changes."""
         return int(self.network.get("stem_channels", 32))  # as `StagedUNet` has it
 
@@ -342,7 +367,8 @@ def _per_stage(gene: str, options: Sequence[Any], number: int) -> list[tuple[Any
     return found
 
 
-def _check_gene(number: int, gene: str, value: Any, allowed: Sequence[Any]) -> None:
+def check_gene(number: int, gene: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Refuse a value of a gene of a stage that is none of the allowed ones."""
     if value not in allowed:
         known = ", ".join(map(str, allowed))
         raise ValueError(f"stage {number}: {gene} {value}; this supernet has {known}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pc3d.search.arch import ArchSpec
-from pc3d.search.space import SearchSpace
+from pc3d.search.space import Space
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Evolution:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: Space,
         violation: Callable[[Sequence[ArchSpec]], Sequence[float]],
         seed: int,
         population: int = 50,
@@ -138,7 +138,7 @@ class Nsga2:
         ImportError: Optuna is not installed.
     """
 
-    def __init__(self, space: SearchSpace, storage: Path, seed: int, population: int = 50) -> None:
+    def __init__(self, space: Space, storage: Path, seed: int, population: int = 50) -> None:
         try:
             import optuna
             from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -182,7 +182,7 @@ class Nsga2:
         self._asked = []
 
 
-def spread(space: SearchSpace, rng: np.random.Generator) -> ArchSpec:
+def spread(space: Space, rng: np.random.Generator) -> ArchSpec:
     """An architecture at random; from the smallest to the largest all sizes are about as frequent.
 
     Where every gene is drawn uniformly, nearly all are of middling size. Here every architecture

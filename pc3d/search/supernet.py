@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
-from pc3d.models.api import SegmentationOutput
 from pc3d.models.unet import HEAD_AXES, STEM_AXES, Stage, blocks_of
 from pc3d.search.arch import ArchSpec
+from pc3d.search.shared import SharedNetworks
 from pc3d.search.sharing import Axes, Part, used
 from pc3d.search.space import SearchSpace
-from pc3d.sparse import Batch
-
-_CACHED = 64
-"""Networks without weights that are kept."""
 
 
 class Share(NamedTuple):
@@ -36,12 +29,10 @@ class Share(NamedTuple):
     axes: Axes
 
 
-class Supernet(nn.Module):
+class Supernet(SharedNetworks):
     """All networks of a search space over shared weights.
 
-    An architecture is run as the very network that `extract` gives, called with the parts of the
-    shared tensors that belong to it. There are no other modules for it: what is trained here and
-    what is extracted cannot differ.
+    An architecture has the parts of the shared tensors that belong to it.
 
     Every kind of block has weights of its own in every stage; down and up convolutions, stem and
     head are shared by all. Batch norms have the running statistics of the largest network, which
@@ -69,10 +60,9 @@ class Supernet(nn.Module):
         genes: Mapping[str, Sequence[Any]],
         divisor: int = 16,
     ) -> None:
-        super().__init__()
-        self.space = SearchSpace(network, blocks, genes, divisor)
-        self.in_channels, self.num_classes = in_channels, num_classes
-        self.largest = self.space.largest
+        space = SearchSpace(network, blocks, genes, divisor)
+        super().__init__(space, in_channels, num_classes)
+        self.space: SearchSpace = space
         self.trunk = self.space.build(self.largest, in_channels, num_classes)
         backbone: Any = self.trunk.backbone
         self.widths: tuple[int, ...] = backbone.widths
@@ -82,38 +72,8 @@ class Supernet(nn.Module):
             for number, o in enumerate(self.space.stages)
         )
 
-    def forward(self, batch: Batch, arch: ArchSpec | None = None) -> SegmentationOutput:
-        """What the network of an architecture says of a batch; the largest if None.
-
-        Raises:
-            ValueError: an architecture that is not of the search space.
-        """
-        network = self._skeleton(arch or self.largest).train(self.training)
-        output: SegmentationOutput = functional_call(network, self.state_of(arch), (batch,))
-        return output
-
-    def extract(self, arch: ArchSpec | None = None) -> nn.Module:
-        """The ordinary network of an architecture (None: the largest), with weights of its own.
-
-        Raises:
-            ValueError: an architecture that is not of the search space.
-        """
-        self.space.check(arch or self.largest)
-        network = self.space.build(arch or self.largest, self.in_channels, self.num_classes)
-        network.load_state_dict(self.state_of(arch))
-        return network.to(self.device).train(self.training)
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.parameters()).device
-
     def state_of(self, arch: ArchSpec | None) -> dict[str, Tensor]:
-        """The tensors of an architecture's network by name, made of the shared ones.
-
-        Gradients reach what is shared. Buffers are copies, but for those of the largest network,
-        whose running statistics are kept.
-        """
+        """See `SharedNetworks`."""
         arch = arch or self.largest
         shared = dict(self.named_parameters()) | dict(self.named_buffers())
         found = {}
@@ -123,12 +83,6 @@ class Supernet(nn.Module):
             is_buffer = not isinstance(source, nn.Parameter)
             found[name] = part.clone() if is_buffer and arch != self.largest else part
         return found
-
-    def _skeleton(self, arch: ArchSpec) -> nn.Module:
-        self.space.check(arch)
-        synced = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
-        sizes = (self.in_channels, self.num_classes)
-        return _without_weights(self.space, arch, sizes, self.device, synced)
 
     def _shares(self, arch: ArchSpec) -> dict[str, Share]:
         """Where every tensor of an architecture's network comes from."""
@@ -209,40 +163,3 @@ class Supernet(nn.Module):
             for transition in self.space.transitions(number, width)
             for skip in skips
         )
-
-
-@lru_cache(maxsize=_CACHED)
-def _without_weights(
-    space: SearchSpace,
-    arch: ArchSpec,
-    sizes: tuple[int, int],
-    device: torch.device,
-    is_synced: bool,
-) -> nn.Module:
-    """The network of an architecture, whose tensors are to be given with every call.
-
-    What is no part of its state, such as tables of taps, is there.
-    """
-    with _NoInit():
-        network = space.build(arch, *sizes)
-    state = network.state_dict()
-    for module_name, module in network.named_modules():
-        prefix = f"{module_name}." if module_name else ""
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(module, name, nn.Parameter(parameter.to("meta")))
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, buffer.to("meta" if prefix + name in state else device))
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if is_synced else network
-
-
-class _NoInit(TorchFunctionMode):
-    """Within the block, `torch.nn.init` leaves tensors as they are: they are replaced anyway."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        if func in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return func(*args, **(kwargs or {}))

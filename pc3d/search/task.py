@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.search.sandwich import Sandwich
-from pc3d.search.supernet import Supernet
+from pc3d.search.shared import SharedNetworks
 from pc3d.sparse import Batch
 from pc3d.tasks import SegmentationTask
 from pc3d.tasks.optim import OptimizerFactory, SchedulerFactory
@@ -33,7 +33,7 @@ class SupernetTask(SegmentationTask):
         ValueError: a network that is no supernet; see `Sandwich` and `SegmentationTask`.
     """
 
-    network: Supernet
+    network: SharedNetworks
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class SupernetTask(SegmentationTask):
         sandwich: Mapping[str, Any] | None = None,
         holdout: float = 0.0,
     ) -> None:
-        if not isinstance(network, Supernet):
+        if not isinstance(network, SharedNetworks):
             raise ValueError(
                 f"task=supernet trains a supernet, and model is a {type(network).__name__}. Choose "
                 "model=voxel_tr_supernet, or task=segmentation."
