@@ -9,6 +9,7 @@ VERBS = {
     "demo": ("pc3d.cli.demo", "the first minute: label a generated room, look at it"),
     "train": ("pc3d.cli.train", "train a network: dataset=... model=..."),
     "search": ("pc3d.cli.search", "the best network for this device: run=... target.latency=20ms"),
+    "stitch": ("pc3d.cli.stitch", "join trained networks, for a search: run=A run=B out=..."),
     "test": ("pc3d.cli.test", "score a run on whole scenes: run=<run folder>"),
     "runs": ("pc3d.cli.runs", "all runs side by side; compare two: runs compare A B"),
     "pool": ("pc3d.cli.pool", "pool the test results of several folds: run=... run=..."),

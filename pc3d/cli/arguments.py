@@ -8,6 +8,7 @@ from collections.abc import Sequence
 PATH_KEYS = (
     "run",
     "resume",
+    "finetune",
     "ckpt",
     "init_from",
     "input",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -12,15 +13,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pc3d.cli.arguments import find, merge, quote_paths
+from pc3d.cli.arguments import find, key_of, merge, quote_paths
 from pc3d.cli.build import build_data, build_task, build_trainer
-from pc3d.cli.config import choices_line, compose_config, conf_dir, layered, register_resolvers
+from pc3d.cli.config import (
+    PLACEHOLDER,
+    choices_line,
+    compose_config,
+    conf_dir,
+    layered,
+    register_resolvers,
+)
 from pc3d.cli.errors import report_errors
 from pc3d.cli.init_from import start_from
 from pc3d.cli.launch import is_rank_zero, prepare_environment, refuse_distributed_sweep
 from pc3d.cli.log import quiet_libraries
 from pc3d.utils.allocator import keep_freed_memory
-from pc3d.utils.run_folder import checkpoint_path, read_run, save_run
+from pc3d.utils.run_folder import checkpoint_path, moved, read_run, save_run
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +78,8 @@ def _job(config: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     overrides = [str(override) for override in hydra_config.overrides.task]
+    if config.get("finetune") and not config.resume:
+        config = moved(config, folder)
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     devices = config.trainer.devices
     refuse_distributed_sweep(is_sweep, devices if isinstance(devices, int) else 1)
@@ -81,17 +91,34 @@ def _job(config: DictConfig) -> float:
     return train(config, folder)
 
 
+def _anew(
+    saved: DictConfig, overrides: Sequence[str], given: Sequence[str]
+) -> tuple[DictConfig, list[str]]:
+    """What a run was started with, for a training that starts from its best weights."""
+    run = Path(find(given, "finetune") or "").expanduser().resolve()
+    saved = moved(saved, Path(PLACEHOLDER))
+    saved.resume = None
+    saved.init_from = None if "init_from" in map(key_of, given) else str(run)
+    starts = ("resume", "finetune", "init_from")
+    return saved, [override for override in overrides if key_of(override) not in starts]
+
+
 @report_errors
 def main() -> None:
     """The program; arguments are Hydra overrides."""
     arguments = quote_paths(sys.argv[1:])
-    resume = find(arguments, "resume")
+    resume, finetune = find(arguments, "resume"), find(arguments, "finetune")
+    earlier = resume or finetune
     continued = None
     prepare_environment(arguments, "logs/train", None if resume is None else Path(resume))
-    if resume is not None:
-        run = read_run(resume)
-        continued = layered(*run, arguments)
-        arguments = merge(run[1], arguments)
+    if earlier is not None:
+        if {"-m", "--multirun"} & {*arguments}:
+            raise ValueError("a sweep (-m) cannot resume or fine-tune: start its runs one by one")
+        saved, overrides = read_run(earlier)
+        if resume is None:
+            saved, overrides = _anew(saved, overrides, arguments)
+        continued = layered(saved, overrides, arguments)
+        arguments = merge(overrides, arguments)
     if not any(argument.startswith("-") for argument in arguments):
         compose_config("config", arguments)  # errors are clearer here than inside hydra.main
 

@@ -23,7 +23,7 @@ from pc3d.utils.files import write_bytes
 from pc3d.utils.trusted import build_trusted
 
 SUFFIX = ".safetensors"
-_PACKAGES = ("pc3d.models", "pc3d.nn", "pc3d.search.supernet")
+_PACKAGES = ("pc3d.models", "pc3d.nn", "pc3d.search.supernet", "pc3d.search.stitching")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pc3d.search.loading import load_supernet
 from pc3d.search.sandwich import Sandwich
 from pc3d.search.shared import SharedNetworks
 from pc3d.search.space import SearchSpace, Space
+from pc3d.search.stitching import StitchableUNet
 from pc3d.search.supernet import Supernet
 from pc3d.search.task import SupernetTask
 
@@ -16,6 +17,7 @@ __all__ = [
     "SharedNetworks",
     "Space",
     "StageSpec",
+    "StitchableUNet",
     "Supernet",
     "SupernetTask",
     "load_supernet",

@@ -12,9 +12,11 @@ from torch import nn
 
 from pc3d.models.checkpoint import KEY, PREFIX
 from pc3d.utils.files import replacing, write_json
-from pc3d.utils.run_folder import CONFIG, save_run
+from pc3d.utils.run_folder import CONFIG, moved, save_run
 
 TASK = {"_target_": "pc3d.tasks.SegmentationTask"}
+_REPLACED = ("task", "model")
+"""Keys of a configuration that are others for a network that was found."""
 
 
 def write_subnet(
@@ -36,16 +38,25 @@ def write_subnet(
         record: architecture, costs and scores, as plain values.
     """
     saved, overrides = run
-    config = subnet_config(saved, model)
-    config.paths.run_dir = str(folder.resolve())
-    of_data = [o for o in overrides if o.split("=")[0].split(".")[0] not in ("task", "model")]
     if not (folder / CONFIG).is_file():
-        save_run(folder, config, of_data)
+        save_run(folder, moved(subnet_config(saved, model), folder), of_data(overrides))
+    write_checkpoint(folder, network, model, facts)
+    write_json(folder / "subnet.json", record)
+
+
+def write_checkpoint(
+    folder: Path, network: nn.Module, model: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write `best.ckpt` of a run folder, whole or not at all; arguments as of `write_subnet`."""
     state = {f"{PREFIX}{name}": tensor.cpu() for name, tensor in network.state_dict().items()}
     checkpoint = {"state_dict": state, KEY: {**facts, "model": config_of(model)}}
     with replacing(folder / "checkpoints" / "best.ckpt") as path:
         torch.save(checkpoint, path)
-    write_json(folder / "subnet.json", record)
+
+
+def of_data(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a run, without those of the network that was trained and of its training."""
+    return [o for o in overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _REPLACED]
 
 
 def subnet_config(saved: DictConfig, model: Mapping[str, Any]) -> DictConfig:

@@ -56,12 +56,27 @@ def read_run(folder: str | Path) -> tuple[DictConfig, list[str]]:
             f"{folder} is not a run folder: it has no {CONFIG}. Give the folder that train.py "
             "printed, e.g. logs/train/runs/2026-01-31_12-00-00."
         )
-    text = (folder / CONFIG).read_text(encoding="utf-8")
-    written_to = str(OmegaConf.create(text).paths.run_dir)
-    config = OmegaConf.create(text.replace(written_to, str(folder.resolve())))
+    config = OmegaConf.create((folder / CONFIG).read_text(encoding="utf-8"))
     overrides = OmegaConf.to_container(OmegaConf.load(folder / OVERRIDES))
     assert isinstance(config, DictConfig) and isinstance(overrides, list)
-    return config, [str(override) for override in overrides]
+    return moved(config, folder), [str(override) for override in overrides]
+
+
+def moved(config: DictConfig, folder: Path) -> DictConfig:
+    """The configuration of a run as if it were in another folder, of all that it writes."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    found = OmegaConf.create(_replaced(plain, str(config.paths.run_dir), str(folder.resolve())))
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def _replaced(node: Any, old: str, new: str) -> Any:
+    """Plain values with a text replaced in all strings among them."""
+    if isinstance(node, dict):
+        return {key: _replaced(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, old, new) for value in node]
+    return node.replace(old, new) if isinstance(node, str) else node
 
 
 def read_training(folder: str | Path) -> dict[str, Any] | None:
