@@ -75,7 +75,6 @@ def test_two_networks_become_many(trained, anchors, call, tmp_path, capsys):
 
     again = tmp_path / "again"
     given = [f"finetune={folder}", "trainer.max_epochs=2", "optimizer.lr=1e-12"]
-    given.append("scheduler=constant")  # a cycle cannot become longer
     call(train_program.main, given, again)
     assert "init_from taken as they are" in capsys.readouterr().out
     config, overrides = read_run(again)
@@ -88,10 +87,6 @@ def test_two_networks_become_many(trained, anchors, call, tmp_path, capsys):
     for name, _ in network.named_parameters():
         torch.testing.assert_close(after[name], before[name])
     assert sum(p.numel() for p in network.parameters()) == int(rows[folder.name]["parameters"])
-
-    call(train_program.main, [f"resume={again}", "trainer.max_epochs=3"], again)
-    checkpoint = torch.load(checkpoint_path(again, "last"), weights_only=True)
-    assert checkpoint["epoch"] == 2
 
 
 def test_stitched_networks_train_on_as_a_supernet(anchors, call, tmp_path):
