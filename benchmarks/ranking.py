@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, rankdata
@@ -49,7 +48,7 @@ from pc3d.search.strategies import spread
 from pc3d.search.subnet import config_of, subnet_config
 from pc3d.sparse import Batch
 from pc3d.utils.environment import environment, git_state
-from pc3d.utils.run_folder import read_run, save_run
+from pc3d.utils.run_folder import moved, read_run, save_run
 
 DEFAULTS: Mapping[str, str] = {
     "run": "",
@@ -183,10 +182,7 @@ def train_alone(options: Mapping[str, str]) -> None:
     saved, _ = read_run(source)
     space = load_supernet(source).space
     arch = ArchSpec.from_plain(json.loads(options["arch"]))
-    config = subnet_config(saved, config_of(space.config(arch)))
-    text = OmegaConf.to_yaml(config).replace(str(source), str(folder.resolve()))
-    config = OmegaConf.create(text)
-    assert not isinstance(config, list)
+    config = moved(subnet_config(saved, config_of(space.config(arch))), folder)
     config.seed = int(options["seed"])
     if int(options["epochs"]):
         config.trainer.max_epochs = int(options["epochs"])

@@ -70,11 +70,15 @@ class Fitness:
 
     @torch.no_grad()
     def score(self, network: Any) -> float:
-        """mIoU of a network in evaluation, all points of all scenes in one confusion matrix."""
+        """mIoU of a network in evaluation, all points of all scenes in one confusion matrix.
+
+        Of the classes that these scenes have: few scenes lack some, and one point that is taken for
+        such a class would count as a class with an IoU of 0.
+        """
         matrix = ConfusionMatrix(self.supernet.num_classes).to(self.device)
         for make in self._scenes:
             batch = make()
             assert batch.points.segment is not None
             classes = predict_points(network, batch, self.max_voxels).argmax(dim=1)
             matrix.update(classes, batch.points.segment)
-        return float(scores(matrix.compute()).miou)
+        return float(scores(matrix.compute(), "labelled").miou)
