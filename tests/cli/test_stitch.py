@@ -55,6 +55,7 @@ def test_two_networks_become_many(trained, anchors, call, tmp_path, capsys):
     call(stitch_program.main, [*anchors, f"out={out}", "calibration=4", "device=cpu"])
     shown = capsys.readouterr().out
     assert "minkunet14a to voxel_tr_s" in shown and "behind" in shown and "stage 6" in shown
+    assert str(trained) not in (out / "config.yaml").read_text()
     supernet = load_supernet(out)
     assert isinstance(supernet, StitchableUNet)
     assert supernet.space.names == ("minkunet14a", "voxel_tr_s")  # the larger one first

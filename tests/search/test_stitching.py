@@ -156,7 +156,10 @@ def features(network, batch, place) -> Tensor:
 def test_the_seams_are_least_squares_fits():
     net = stitchable()
     batches = [make_batch(number) for number in (300, 500, 700)]
-    explained = fit_stitches(net, batches)
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    explained = fit_stitches(net.train(), batches)
+    assert net.training and all(torch.equal(b, before[n]) for n, b in net.named_buffers())
+    net.eval()
     large, small = net.anchors["large"], net.anchors["small"]
     for place in range(4):
         x = torch.cat([features(large, batch, place) for batch in batches]).double()
@@ -234,8 +237,8 @@ def test_networks_that_cannot_be_stitched(anchors, expected):
 
 def test_a_block_without_a_layer_to_merge_a_stitch_into():
     large = config([8, 16, 16, 8], 8)
-    small = config([4, 8, 8, 4], 4)
-    small["stages"][2]["transition"] = 4  # 4 and a skip of 4 make 8: no shortcut
+    small = config([4, 8, 16, 4], 4)
+    small["stages"][2]["transition"] = 8  # with the skip of 8 of the large one they make 16
     with pytest.raises(ValueError, match=r"small, stage 2: .* no layer which a stitch"):
         StitchableUNet(in_channels=4, num_classes=5, anchors={"large": large, "small": small})
 
