@@ -17,18 +17,20 @@ from rich.console import Console
 from rich.table import Table
 
 from cuda_ops.check.devices import device_of
-from pc3d.cli.arguments import find, key_of, quote_paths, unquote
+from pc3d.cli.arguments import key_of, quote_paths, unquote
 from pc3d.cli.build import build_data
-from pc3d.cli.config import layered
+from pc3d.cli.config import choices_of, layered
 from pc3d.cli.errors import report_errors
 from pc3d.cli.launch import DATA_DIR
 from pc3d.cli.log import quiet_libraries
 from pc3d.cli.options import INTEGER, PATH, TEXT, Kind, optional, read_options
+from pc3d.data.datamodule import SegmentationDataModule
+from pc3d.data.datasets.hold_out import HELD_OUT
 from pc3d.data.features import num_channels
 from pc3d.models.weights import Weights, build_network, read_weights
 from pc3d.search.stitch_space import staged_config
 from pc3d.search.stitching import StitchableUNet, fit_stitches
-from pc3d.search.subnet import of_data, write_checkpoint
+from pc3d.search.subnet import SUBNET, of_data, with_model, write_checkpoint
 from pc3d.utils.allocator import keep_freed_memory
 from pc3d.utils.files import file_hash, write_json
 from pc3d.utils.run_folder import CONFIG, checkpoint_path, moved, read_run, save_run
@@ -83,7 +85,7 @@ class Anchor:
         path = checkpoint_path(folder, checkpoint)
         weights = read_weights(path)
         try:
-            model = staged_config(weights.facts["model"])
+            model = staged_config(weights.facts.get("model") or {})
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
         return cls(folder, config, overrides, path, weights, model)
@@ -111,47 +113,66 @@ def stitch(runs: Sequence[str], options: DictConfig, given: Sequence[str]) -> Pa
     if len(runs) < 2:
         raise ValueError(f"stitching needs two run=... or more; got {len(runs)}")
     anchors = sorted((Anchor.read(run, options.ckpt) for run in runs), key=lambda a: -a.size)
-    _check_same(anchors)
+    _check_facts(anchors)
     largest = anchors[0]
     named = dict(zip(names_of(anchors), anchors, strict=True))
-    config = layered(largest.config, largest.overrides, given)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
     model = {
         "_target_": _TARGET,
         "_recursive_": False,
         "anchors": {name: anchor.model for name, anchor in named.items()},
     }
     network = _network(named, model)
-    data = build_data(config)
-    data.prepare_data()
+    config = layered(largest.config, largest.overrides, given)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = _data(config)
+    for other in anchors[1:]:
+        theirs = _data(layered(other.config, other.overrides, given))
+        if any(theirs.reader.scenes(s) != data.reader.scenes(s) for s in ("train", HELD_OUT)):
+            raise ValueError(
+                f"{largest.folder} and {other.folder} were trained on other scenes: what the one "
+                "held out, the other may have seen. Train both on the same split"
+            )
     device = device_of(options.device or "")
     batches = islice(data.train_dataloader(), options.calibration)
     explained = fit_stitches(network.to(device), (batch.to(device) for batch in batches))
     Console().print(table_of(explained))
     as_supernet = ["task=supernet", f"task.holdout={config.task.holdout}"]
-    written = moved(layered(config, largest.overrides, as_supernet), out)
-    written.model, written.init_from, written.resume = model, None, None
-    save_run(out, written, [*of_data(largest.overrides), *as_supernet])
+    written = moved(with_model(layered(config, largest.overrides, as_supernet), model), out)
     write_checkpoint(out, network, model, largest.weights.facts)
     record = {
         name: {"run": str(anchor.folder.resolve()), "checkpoint_hash": file_hash(anchor.checkpoint)}
         for name, anchor in named.items()
     }
     write_json(out / "stitching.json", {"anchors": record, "explained": explained})
+    save_run(out, written, [*of_data(largest.overrides), *as_supernet])  # last: now it is a run
     log.info("written: %s; search in it with: pc3d search run=%s target.latency=20ms", out, out)
     return out
 
 
 def names_of(anchors: Sequence[Anchor]) -> list[str]:
-    """A name for each: the model that its run chose, numbered where two chose the same."""
-    chosen = [find(anchor.overrides, "model") or "voxel_tr" for anchor in anchors]
+    """A name for each: the model that its run chose, numbered where two chose the same.
+
+    A network that a search found is no `model=`, and has the name of its folder.
+    """
+    chosen = [
+        anchor.folder.resolve().name
+        if (anchor.folder / SUBNET).is_file()
+        else choices_of("config", anchor.overrides)["model"]
+        for anchor in anchors
+    ]
     return [
         name if chosen.count(name) == 1 else f"{name}_{1 + chosen[:number].count(name)}"
         for number, name in enumerate(chosen)
     ]
 
 
-def _check_same(anchors: Sequence[Anchor]) -> None:
+def _data(config: DictConfig) -> SegmentationDataModule:
+    data = build_data(config)
+    data.prepare_data()
+    return data
+
+
+def _check_facts(anchors: Sequence[Anchor]) -> None:
     first = anchors[0]
     for other in anchors[1:]:
         differ = [

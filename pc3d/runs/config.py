@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_NO_PART = ("paths.", "logger.", "callbacks.progress.", "resume")
-"""Of what is trained: where files go, what is shown."""
+_NO_PART = ("paths.", "logger.", "callbacks.progress.", "resume", "finetune")
+"""Of what is trained: where files go, what is shown, which run `init_from` and the rest are of."""
 _PLACES = ("run_dir", "cache_dir", "data_dir")
 MISSING = "-"
 """Stands for a key that a configuration does not have."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pc3d.models.modes import evaluating
 from pc3d.profiling import multiply_adds
 from pc3d.profiling.batches import maker
 from pc3d.profiling.budget import need
@@ -102,18 +103,15 @@ class Meter:
             usual: seconds that the reference takes when the device is as it usually is; times are
                 scaled to that. None: as they are.
         """
-        was_training = network.training
-        network.eval()
-        timing = self.time(network)
-        scale = 1.0 if usual is None else usual / timing.reference
-        with torch.no_grad():
+        largest = self._makers[self.num_voxels.index(max(self.num_voxels))]
+        with evaluating(network), torch.no_grad():
+            timing = self.time(network)
             macs = [
                 sum(multiply_adds(network, lambda: network(batch)).values())  # noqa: B023
                 for batch in (make() for make in self._makers)
             ]
-        largest = self._makers[self.num_voxels.index(max(self.num_voxels))]
-        _, memory = need(network, largest, training=False)
-        network.train(was_training)
+            _, memory = need(network, largest, training=False)
+        scale = 1.0 if usual is None else usual / timing.reference
         return ArchCost(
             latency=timing.network * scale,
             maps=max(0.0, timing.network - timing.kept_maps) * scale,

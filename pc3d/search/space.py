@@ -271,11 +271,7 @@ class SearchSpace:
         Raises:
             ValueError: names the stage and the gene, and what there is.
         """
-        if len(arch.stages) != len(self.stages):
-            raise ValueError(
-                f"an architecture of {len(arch.stages)} stages does not fit a supernet of "
-                f"{len(self.stages)}"
-            )
+        check_num_stages(arch, len(self.stages))
         for number, (stage, options) in enumerate(zip(arch.stages, self.stages, strict=True)):
             allowed: dict[str, tuple[Any, ...]] = {
                 "width": options.width,
@@ -365,6 +361,14 @@ def _per_stage(gene: str, options: Sequence[Any], number: int) -> list[tuple[Any
     if gene not in BLOCK_GENES and not all(found):
         raise ValueError(f"genes.{gene}: every stage needs at least one option")
     return found
+
+
+def check_num_stages(arch: ArchSpec, number: int) -> None:
+    """Refuse an architecture with another number of stages than the supernet has."""
+    if len(arch.stages) != number:
+        raise ValueError(
+            f"an architecture of {len(arch.stages)} stages does not fit a supernet of {number}"
+        )
 
 
 def check_gene(number: int, gene: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from pc3d.models import MinkUNet, StagedUNet, VoxelTransformer
 from pc3d.search.arch import ArchSpec, StageSpec
-from pc3d.search.space import Options, Pick, check_gene
+from pc3d.search.space import Options, Pick, check_gene, check_num_stages
 
 BASIC = {"_target_": "pc3d.nn.BasicBlock", "_partial_": True}
 _STAGED = "pc3d.models.StagedUNet"
@@ -163,11 +163,7 @@ class StitchSpace:
         Raises:
             ValueError: names the stage and the gene, and what there is.
         """
-        if len(arch.stages) != len(self.stages):
-            raise ValueError(
-                f"an architecture of {len(arch.stages)} stages does not fit networks of "
-                f"{len(self.stages)}"
-            )
+        check_num_stages(arch, len(self.stages))
         for number, stage in enumerate(arch.stages):
             check_gene(number, "block", stage.block, self.names)
             spec = self._specs[stage.block][number]

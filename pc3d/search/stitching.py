@@ -12,14 +12,14 @@ and a stitched network is an ordinary U-Net of mixed widths, which costs nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from pc3d.models.modes import evaluating
 from pc3d.models.unet import HEAD_AXES, STEM_AXES
 from pc3d.search.arch import ArchSpec
 from pc3d.search.shared import SharedNetworks
@@ -190,19 +190,20 @@ def fit_stitches(network: StitchableUNet, batches: Iterable[Batch]) -> list[dict
     is_empty = True
     for batch in batches:
         is_empty = False
-        with _evaluating(network):
+        with evaluating(network):
             seen = {name: _features(net, batch) for name, net in network.anchors.items()}
         for place in borders:
             for a, b in pairs:
                 sums[place][a, b].add(seen[a][place], seen[b][place])
     if is_empty:
         raise ValueError("stitching needs at least one batch of training data; got none")
-    explained = []
+    explained: list[dict[str, float]] = [{} for _ in borders]
     for place in borders:
-        explained.append({seam(*pair): fit.explained() for pair, fit in sums[place].items()})
         matrices: Any = network.stitches[place]
         for pair, fit in sums[place].items():
-            matrices[seam(*pair)].copy_(fit.matrix())
+            matrix = fit.matrix()
+            matrices[seam(*pair)].copy_(matrix)
+            explained[place][seam(*pair)] = fit.explained(matrix)
     return explained
 
 
@@ -226,12 +227,9 @@ class _Fit:
         solved: Tensor = torch.linalg.solve(self.gram + ridge * eye, self.cross)
         return solved
 
-    def explained(self) -> float:
-        matrix = self.matrix()
-        left = (
-            self.squares - 2 * (matrix * self.cross).sum() + (matrix * (self.gram @ matrix)).sum()
-        )
-        return float(1 - left / self.squares)
+    def explained(self, matrix: Tensor) -> float:
+        left = self.squares + (matrix * (self.gram @ matrix - 2 * self.cross)).sum()
+        return float(1 - left / self.squares.clamp_min(1e-30))
 
 
 def _features(network: nn.Module, batch: Batch) -> list[Tensor]:
@@ -250,13 +248,3 @@ def _features(network: nn.Module, batch: Batch) -> list[Tensor]:
         for handle in handles:
             handle.remove()
     return found[:-1]
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)

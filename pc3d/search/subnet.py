@@ -14,6 +14,8 @@ from pc3d.models.checkpoint import KEY, PREFIX
 from pc3d.utils.files import replacing, write_json
 from pc3d.utils.run_folder import CONFIG, moved, save_run
 
+SUBNET = "subnet.json"
+"""Where the folder of a network that was found says what is known of it."""
 TASK = {"_target_": "pc3d.tasks.SegmentationTask"}
 _REPLACED = ("task", "model")
 """Keys of a configuration that are others for a network that was found."""
@@ -41,7 +43,7 @@ def write_subnet(
     if not (folder / CONFIG).is_file():
         save_run(folder, moved(subnet_config(saved, model), folder), of_data(overrides))
     write_checkpoint(folder, network, model, facts)
-    write_json(folder / "subnet.json", record)
+    write_json(folder / SUBNET, record)
 
 
 def write_checkpoint(
@@ -68,10 +70,22 @@ def subnet_config(saved: DictConfig, model: Mapping[str, Any]) -> DictConfig:
         saved: of the supernet's run.
         model: of the network.
     """
+    config = with_model(saved, model)
+    config.task = {k: v for k, v in saved.task.items() if k != "sandwich"} | TASK
+    return config
+
+
+def with_model(saved: DictConfig, model: Mapping[str, Any]) -> DictConfig:
+    """The configuration of a run with another network, which its starting weights do not fit.
+
+    Args:
+        saved: of the run.
+        model: of the network.
+    """
     config = saved.copy()
     OmegaConf.set_struct(config, False)
-    config.task = {k: v for k, v in saved.task.items() if k != "sandwich"} | TASK
     config.model = dict(model)
+    config.init_from = config.finetune = config.resume = None
     return config
 
 

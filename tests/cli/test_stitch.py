@@ -73,6 +73,8 @@ def test_two_networks_become_many(trained, anchors, call, tmp_path, capsys):
     assert len(rows) == 5
     call(test_program.main, [f"run={folder}", "split=val"])
     assert "mIoU" in capsys.readouterr().out
+    found = stitch_program.Anchor.read(str(folder), "best")
+    assert stitch_program.names_of([found]) == [folder.name]
 
     again = tmp_path / "again"
     given = [f"finetune={folder}", "trainer.max_epochs=2", "optimizer.lr=1e-12"]
@@ -150,6 +152,19 @@ def test_what_cannot_be_stitched_is_refused(anchors, call, tmp_path, capsys):
     assert "differ in task.holdout" in refused(large, other)
     none = changed(small, tmp_path / "2", "holdout: 0.3", "holdout: 0.0")
     assert "trained on all scenes" in refused(large, none)
+
+
+def test_runs_on_other_scenes_are_refused(anchors, call, tmp_path, capsys):
+    small, large = anchors
+    data = Path(str(read_run(large.removeprefix("run="))[0].dataset.reader.root))
+    fewer = Path(shutil.copytree(data, tmp_path / "fewer"))
+    split = fewer / "scannetv2_train.txt"
+    split.write_text("".join(split.read_text().splitlines(keepends=True)[1:]))
+    other = changed(small, tmp_path, f"root: {data}", f"root: {fewer}")
+    with pytest.raises(SystemExit):
+        call(stitch_program.main, [large, other, f"out={tmp_path / 'out'}", "device=cpu"])
+    assert "were trained on other scenes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_runs_on_other_data_are_refused(anchors, call, tmp_path, capsys):

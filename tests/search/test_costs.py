@@ -1,5 +1,8 @@
+from time import sleep
+
 import pytest
 import torch
+from torch import nn
 
 from pc3d.profiling import multiply_adds
 from pc3d.search.costs import ArchCost, MeasuredCosts, Meter, Timing, cost_facts, where
@@ -34,7 +37,26 @@ def test_work_is_the_exact_mean_of_the_scans(net, scans, meter):
     assert work[0] != work[1]
     assert cost.parameters == sum(p.numel() for p in network.parameters())
     assert cost.memory > 4 * cost.parameters
-    assert 0 < cost.maps < cost.latency
+    assert 0 <= cost.maps < cost.latency
+
+
+class SlowMaps(nn.Module):
+    """Sleeps for 10 ms, and for 40 ms more where it has not seen the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, batch):
+        known = any(batch is other for other in self.seen)
+        self.seen.append(batch)
+        sleep(0.01 if known else 0.05)
+
+
+def test_maps_are_what_a_second_pass_saves(meter):
+    cost = meter.cost(SlowMaps())
+    assert cost.maps == pytest.approx(0.04, abs=0.02)
+    assert cost.latency >= 0.05
 
 
 def test_memory_is_that_of_the_largest_scan(net, scans, meter):
