@@ -45,6 +45,7 @@ class SlowMaps(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
         self.seen = []
 
     def forward(self, batch):
